@@ -1,0 +1,259 @@
+# kvfs. `make help` lists the goals; everything made lies in build/.
+#
+#   make check                     build all, run every test
+#   make check ARGS='--filter=dram_store/*'
+#   make BUILD=debug               one of: release debug asan tsan
+#   make V=1                       show the commands
+#
+# New source files need no edit here: folders are read with wildcards.
+
+BUILD   ?= release
+O       ?= build/$(BUILD)
+VERSION := $(file <VERSION)
+
+# Where `make install` puts things: the GNU names, below DESTDIR.
+prefix     ?= /usr/local
+bindir     ?= $(prefix)/bin
+sbindir    ?= $(prefix)/sbin
+libdir     ?= $(prefix)/lib
+includedir ?= $(prefix)/include
+mandir     ?= $(prefix)/share/man
+docdir     ?= $(prefix)/share/doc/kvfs
+INSTALL    ?= install
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.DEFAULT_GOAL := all
+Q   := $(if $(V),,@)
+say  = @printf '  %-6s %s\n'
+
+# ---- Packages -------------------------------------------------------------------------
+# tools/bootstrap has its say before pkg-config is asked; both cost milliseconds once all
+# is installed. Goals that compile nothing ask neither.
+
+PKG_CONFIG ?= pkg-config
+packages   := fuse3 liburing libisal lmdb spdlog nlohmann_json tbb
+pkg = $(shell PKG_CONFIG_PATH='$(CURDIR)/build/deps/lib/pkgconfig:$(PKG_CONFIG_PATH)' $(PKG_CONFIG) $(1))
+
+needs_nothing := clean help
+ifneq ($(filter-out $(needs_nothing),$(or $(MAKECMDGOALS),all)),)
+  ifneq ($(shell tools/bootstrap >&2 && echo done),done)
+    $(error tools/bootstrap did not succeed; its last message says what to do)
+  endif
+  ifneq ($(call pkg,--print-errors --exists $(packages) criterion && echo found),found)
+    $(error $(PKG_CONFIG) does not find a package (named above); remove build/deps/bootstrap.stamp and run make again)
+  endif
+  # -isystem: warnings are for our code.
+  pkg_cflags  := $(patsubst -I%,-isystem %,$(call pkg,--cflags $(packages)))
+  pkg_libs    := $(call pkg,--libs $(packages)) -lboost_program_options
+  gpumap_libs := $(call pkg,--libs liburing libisal spdlog) -ldl
+  test_libs   := $(call pkg,--libs criterion)
+endif
+
+# The CUDA Toolkit is used for its headers only; without one, all the same is built.
+nvcc_root := $(patsubst %/bin/nvcc,%,$(realpath $(shell command -v nvcc)))
+cuda_h    := $(firstword $(wildcard $(addsuffix /include/cuda.h,$(CUDA_HOME) $(nvcc_root) /usr/local/cuda)))
+cuda      := $(if $(cuda_h),-DKVFS_HAVE_CUDA_H -idirafter $(dir $(cuda_h)))
+
+# ---- Flags ----------------------------------------------------------------------------
+# One folder per BUILD, so that flags never mix. Asserts stay on in all of them.
+
+flags.release := -O2 -g
+flags.debug   := -O0 -g
+flags.asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+flags.tsan    := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
+$(if $(flags.$(BUILD)),,$(error BUILD=$(BUILD) is unknown; it is one of: release debug asan tsan))
+
+CXX      ?= g++
+march    := $(if $(filter x86_64,$(shell uname -m)),-march=x86-64-v2)
+warnings := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
+cppflags := -Iinclude -I. -DKVFS_VERSION='"$(VERSION)"' -D_GLIBCXX_ASSERTIONS -D_FILE_OFFSET_BITS=64 \
+            $(cuda) $(pkg_cflags) $(CPPFLAGS)
+cxxflags := -std=c++20 $(warnings) $(flags.$(BUILD)) $(march) -fPIC -fvisibility=hidden -pthread
+ldflags   = $(flags.$(BUILD)) -pthread -Wl,--as-needed $(LDFLAGS)
+
+# ---- What is built from what ------------------------------------------------------------
+
+objects  = $(patsubst %.cc,$(O)/%.o,$(1))
+if_any   = $(if $(1),$(2))
+
+lib_src    := $(sort $(wildcard fs/*/*.cc))
+base_src   := $(filter fs/base/% fs/io/%,$(lib_src))
+gpumap_src := $(sort $(wildcard gpumap/*.cc))
+daemon_src := $(sort $(wildcard daemon/*.cc))
+tools_src  := $(sort $(wildcard tools/*.cc))
+unit_src   := $(sort $(wildcard $(foreach d,unit contract model mount support,tests/$d/*.cc tests/$d/*/*.cc)))
+stress_src := $(sort $(wildcard tests/stress/*.cc))
+fake_src   := $(sort $(wildcard tests/fake_cuda/*.cc))
+plant_src  := $(sort $(wildcard tests/planted/*.cc))
+all_src    := $(lib_src) $(gpumap_src) $(daemon_src) $(tools_src) $(unit_src) $(stress_src) $(fake_src) $(plant_src)
+
+# The programs but for their main(): tests may call them as functions.
+main_src    := %/main.cc daemon/kvfsd.cc tools/kvfs.cc
+program_src := $(filter-out $(main_src),$(daemon_src) $(tools_src))
+
+programs := $(call if_any,$(daemon_src),$(O)/kvfsd) $(call if_any,$(tools_src),$(O)/kvfs)
+libs     := $(O)/libkvfs.a $(call if_any,$(gpumap_src),$(O)/libgpumap.a $(O)/libgpumap.so)
+unit     := $(call if_any,$(unit_src),$(O)/unit)
+stress   := $(stress_src:tests/stress/%.cc=$(O)/stress/%)
+planted  := $(patsubst tests/%.cc,$(O)/%,$(filter tests/planted/$(BUILD)_%,$(plant_src)))
+fake     := $(call if_any,$(fake_src),$(O)/fake_cuda/libcuda.so.1)
+static   := $(O)/libkvfs.a $(O)/libgpumap.a
+
+##@ Build
+.PHONY: all
+all: $(libs) $(programs)        ## libraries and programs, into build/$(BUILD)
+
+$(O)/libkvfs.a:     $(call objects,$(lib_src))
+$(O)/libgpumap.a:   $(call objects,$(gpumap_src) $(base_src))
+$(O)/libprograms.a: $(call objects,$(program_src))
+
+$(O)/%.a: ; $(say) AR $@
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+$(O)/kvfsd: $(call objects,$(daemon_src)) $(O)/libkvfs.a
+$(O)/kvfs: $(call objects,$(tools_src)) $(static)
+$(O)/kvfsd $(O)/kvfs: ; $(say) LINK $@
+	$(Q)$(CXX) $(ldflags) -o $@ $^ $(pkg_libs)
+
+# Nothing but gm_* is to be seen from outside.
+gpumap_map := $(wildcard gpumap/libgpumap.map)
+$(O)/libgpumap.so: $(call objects,$(gpumap_src) $(base_src)) $(gpumap_map); $(say) LINK $@
+	$(Q)$(CXX) $(ldflags) -shared -Wl,-soname,libgpumap.so.0 -Wl,--no-undefined \
+	    $(gpumap_map:%=-Wl,--version-script=%) -o $@ $(filter %.o,$^) $(gpumap_libs)
+	$(Q)ln -sf libgpumap.so $@.0
+
+$(O)/unit: $(call objects,$(unit_src)) $(O)/libprograms.a $(static); $(say) LINK $@
+	$(Q)$(CXX) $(ldflags) -o $@ $^ $(pkg_libs) $(test_libs)
+
+$(stress): $(O)/stress/%: $(O)/tests/stress/%.o $(static); $(say) LINK $@
+	$(Q)mkdir -p $(@D) && $(CXX) $(ldflags) -o $@ $^ $(pkg_libs)
+
+# Stands in for the CUDA driver: the real cuda backend runs on it without a GPU.
+$(fake): $(call objects,$(fake_src)); $(say) LINK $@
+	$(Q)mkdir -p $(@D) && $(CXX) $(ldflags) -shared -Wl,-soname,libcuda.so.1 -o $@ $^
+
+# Criterion's macros do not pass -Wconversion; the fake driver must be seen to be loaded.
+$(O)/tests/%.o:           cxxflags += -Wno-conversion
+$(O)/tests/fake_cuda/%.o: cxxflags += -fvisibility=default
+
+$(O)/%.o: %.cc $(O)/flags; $(say) CXX $<
+	$(Q)mkdir -p $(@D) && $(CXX) $(cppflags) $(cxxflags) $(CXXFLAGS) -MMD -MP -c -o $@ $<
+
+# Rewritten only when compiler, flags or version have changed; then all is compiled again.
+export flags_now := $(CXX) $(cppflags) $(cxxflags) $(CXXFLAGS) $(LDFLAGS)
+$(O)/flags: FORCE
+	@mkdir -p $(@D) && printf '%s\n' "$$flags_now" | cmp -s - $@ || printf '%s\n' "$$flags_now" >$@
+.PHONY: FORCE
+
+-include $(patsubst %.o,%.d,$(call objects,$(all_src)))
+
+.PHONY: compile_commands.json
+compile_commands.json:          ## for editors and clang-tidy, into build/
+	@sep='['; for source in $(all_src); do \
+	    printf '%s\n{"directory": "%s", "file": "%s", "command": "%s"}' "$$sep" '$(CURDIR)' "$$source" \
+	        "$$(sed 's/[\\"]/\\&/g' <<<"$$flags_now -c $$source")"; sep=','; \
+	done >build/$@; echo ']' >>build/$@
+
+##@ Test
+# The tests' children find the programs through KVFS_BIN; tests/run does the rest.
+STRESS_SECONDS ?= 2
+run_tests := KVFS_BIN='$(abspath $(O))' KVFS_STRESS_SECONDS='$(STRESS_SECONDS)' NO_SKIP='$(NO_SKIP)' tests/run
+
+.PHONY: check asan tsan stress unit
+check: all $(unit) $(stress) $(fake) $(planted) ## every test; ARGS='--filter=suite/*' NO_SKIP=1
+	$(Q)$(run_tests) $(BUILD) all $(ARGS)
+
+asan:                           ## check, with AddressSanitizer and UBSan
+	$(Q)$(MAKE) BUILD=asan check
+
+tsan:                           ## the stress programs, with ThreadSanitizer
+	$(Q)$(MAKE) BUILD=tsan stress
+
+unit: all $(unit) $(fake)       ## the Criterion tests alone
+	$(Q)$(run_tests) $(BUILD) unit $(ARGS)
+
+stress: all $(stress) $(fake) $(planted) ## the stress programs alone; STRESS_SECONDS=60
+	$(Q)$(run_tests) $(BUILD) stress
+
+# Programs with one bug each, that the sanitizers must find: so we know that they look.
+$(planted): $(O)/planted/%: $(O)/tests/planted/%.o
+	$(Q)mkdir -p $(@D) && $(CXX) $(ldflags) -o $@ $^
+
+.PHONY: demo bench
+demo: all                       ## a scripted tour in a private mount; TRACE=FILE
+	$(Q)KVFS_BIN='$(abspath $(O))' TRACE='$(TRACE)' tools/demo
+
+bench: all                      ## kvfs bench; ARGS='...'
+	$(Q)$(O)/kvfs bench $(ARGS)
+
+##@ Lint
+headers := $(sort $(wildcard include/*.h include/*/*.h fs/*/*.h gpumap/*.h daemon/*.h tools/*.h tests/*/*.h tests/*/*/*.h))
+scripts := $(wildcard tools/bootstrap tools/demo tools/mount.kvfs tests/run tests/lint_self tests/man_pages .ci/run)
+pages   := $(sort $(wildcard man/*.[1-8]))
+linted  := $(filter-out tests/%,$(all_src))
+
+.PHONY: lint lint-floors lint-limits lint-format lint-threads lint-man lint-scripts lint-self tidy
+lint: lint-floors lint-limits lint-format lint-threads lint-man lint-scripts lint-self ## all of the below but tidy
+	@echo 'lint: clean'
+
+lint-floors:                    ## includes go down or stay in their folder
+	$(Q)awk -f tests/floors.awk /dev/null $(all_src) $(headers)
+
+lint-limits:                    ## length of files and functions, names of files
+	$(Q)printf '%s\n' $(all_src) $(headers) | ctags -L - -f - --languages=C++ --kinds-C++=f --fields=+ne | \
+	    awk -f tests/limits.awk - $(all_src) $(headers)
+
+lint-format:                    ## clang-format
+	$(Q)$(if $(all_src)$(headers),clang-format --dry-run --Werror $(all_src) $(headers))
+
+lint-threads: $(linted:%.cc=build/lint/%.threads) ## lock annotations, by clang
+
+lint-man:                       ## man pages, one for each function of gpumap.h
+	$(Q)tests/man_pages include/gpumap.h $(pages)
+
+lint-scripts:                   ## shellcheck
+	$(Q)shellcheck $(scripts)
+
+lint-self:                      ## the checks themselves: each must catch a planted violation
+	$(Q)tests/lint_self
+
+tidy: compile_commands.json     ## clang-tidy; minutes
+	$(Q)printf '%s\n' $(linted) | xargs -P "$$(nproc)" -n 1 clang-tidy --quiet -p build
+
+# clang 14 cannot parse all of libstdc++ (<ranges>): what it cannot parse is named and left.
+build/lint/%.threads: %.cc
+	$(Q)mkdir -p $(@D); out=$$(clang++ $(cppflags) -std=c++20 -pthread -fsyntax-only -MMD -MP -MT $@ -MF $@.d \
+	    -Wno-everything -Wthread-safety -Werror=thread-safety -ferror-limit=0 $< 2>&1) && touch $@ && exit 0; \
+	if grep -q 'Wthread-safety' <<<"$$out"; then grep -A 4 'Wthread-safety' <<<"$$out"; exit 1; fi; \
+	echo "lint: note: clang cannot parse $<: lock annotations not checked there"
+-include $(linted:%.cc=build/lint/%.threads.d)
+
+##@ Other
+.PHONY: install clean help
+install: all                    ## into $(DESTDIR)$(prefix)
+	$(call if_any,$(daemon_src),$(INSTALL) -D -m755 -t '$(DESTDIR)$(sbindir)' $(O)/kvfsd $(wildcard tools/mount.kvfs))
+	$(call if_any,$(tools_src),$(INSTALL) -D -m755 -t '$(DESTDIR)$(bindir)' $(O)/kvfs)
+	$(INSTALL) -D -m644 -t '$(DESTDIR)$(includedir)' include/gpumap.h
+	$(INSTALL) -D -m644 -t '$(DESTDIR)$(libdir)' $(O)/libgpumap.a
+	$(INSTALL) -D -m755 $(O)/libgpumap.so '$(DESTDIR)$(libdir)/libgpumap.so.$(VERSION)'
+	ln -sf libgpumap.so.$(VERSION) '$(DESTDIR)$(libdir)/libgpumap.so.0'
+	ln -sf libgpumap.so.0 '$(DESTDIR)$(libdir)/libgpumap.so'
+	$(INSTALL) -d '$(DESTDIR)$(libdir)/pkgconfig'
+	sed -e 's,@prefix@,$(prefix),; s,@libdir@,$(libdir),; s,@includedir@,$(includedir),' \
+	    -e 's,@version@,$(VERSION),; s,@libs_private@,$(gpumap_libs) -lstdc++ -pthread,' \
+	    tools/gpumap.pc.in >'$(DESTDIR)$(libdir)/pkgconfig/gpumap.pc'
+	$(INSTALL) -D -m644 -t '$(DESTDIR)$(docdir)' $(wildcard LICENSE *.md)
+	for page in $(pages); do \
+	    $(INSTALL) -d "$(DESTDIR)$(mandir)/man$${page##*.}" && \
+	    sed 's/@VERSION@/$(VERSION)/g' "$$page" >"$(DESTDIR)$(mandir)/man$${page##*.}/$${page#man/}" || exit; \
+	done
+
+clean:                          ## remove what was built, but not build/deps
+	$(Q)find build -mindepth 1 -maxdepth 1 ! -name deps -exec rm -rf {} + 2>/dev/null || true
+
+help:                           ## this list
+	@awk -F ':.*## ' '/^##@/ { print "\n" substr($$0, 5) } \
+	    /^[a-z_.-]+:.*## / { printf "  %-22s %s\n", $$1, $$2 }' Makefile
+	@printf '\n  BUILD=%s (release debug asan tsan)  V=1 shows commands  prefix=%s\n' '$(BUILD)' '$(prefix)'
