@@ -24,6 +24,7 @@ INSTALL    ?= install
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .SUFFIXES:
+MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := all
 Q   := $(if $(V),,@)
 say  = @printf '  %-6s %s\n'
@@ -101,6 +102,10 @@ planted  := $(patsubst tests/%.cc,$(O)/%,$(filter tests/planted/$(BUILD)_%,$(pla
 fake     := $(call if_any,$(fake_src),$(O)/fake_cuda/libcuda.so.1)
 static   := $(O)/libkvfs.a $(O)/libgpumap.a
 
+# A source that is gone must go from what is linked, too: $(O)/sources changes then.
+linked = $(filter %.o %.a,$^)
+$(static) $(O)/libprograms.a $(O)/libgpumap.so $(programs) $(O)/unit: $(O)/sources
+
 ##@ Build
 .PHONY: all
 all: $(libs) $(programs)        ## libraries and programs, into build/$(BUILD)
@@ -110,29 +115,29 @@ $(O)/libgpumap.a:   $(call objects,$(gpumap_src) $(base_src))
 $(O)/libprograms.a: $(call objects,$(program_src))
 
 $(O)/%.a: ; $(say) AR $@
-	$(Q)rm -f $@ && $(AR) rcs $@ $^
+	$(Q)rm -f $@ && $(AR) rcs $@ $(filter %.o,$^)
 
 $(O)/kvfsd: $(call objects,$(daemon_src)) $(O)/libkvfs.a
 $(O)/kvfs: $(call objects,$(tools_src)) $(static)
 $(O)/kvfsd $(O)/kvfs: ; $(say) LINK $@
-	$(Q)$(CXX) $(ldflags) -o $@ $^ $(pkg_libs)
+	$(Q)$(CXX) $(ldflags) -o $@ $(linked) $(pkg_libs)
 
 # Nothing but gm_* is to be seen from outside.
 gpumap_map := $(wildcard gpumap/libgpumap.map)
 $(O)/libgpumap.so: $(call objects,$(gpumap_src) $(base_src)) $(gpumap_map); $(say) LINK $@
 	$(Q)$(CXX) $(ldflags) -shared -Wl,-soname,libgpumap.so.0 -Wl,--no-undefined \
-	    $(gpumap_map:%=-Wl,--version-script=%) -o $@ $(filter %.o,$^) $(gpumap_libs)
+	    $(gpumap_map:%=-Wl,--version-script=%) -o $@ $(linked) $(gpumap_libs)
 	$(Q)ln -sf libgpumap.so $@.0
 
 $(O)/unit: $(call objects,$(unit_src)) $(O)/libprograms.a $(static); $(say) LINK $@
-	$(Q)$(CXX) $(ldflags) -o $@ $^ $(pkg_libs) $(test_libs)
+	$(Q)$(CXX) $(ldflags) -o $@ $(linked) $(pkg_libs) $(test_libs)
 
 $(stress): $(O)/stress/%: $(O)/tests/stress/%.o $(static); $(say) LINK $@
-	$(Q)mkdir -p $(@D) && $(CXX) $(ldflags) -o $@ $^ $(pkg_libs)
+	$(Q)mkdir -p $(@D) && $(CXX) $(ldflags) -o $@ $(linked) $(pkg_libs)
 
 # Stands in for the CUDA driver: the real cuda backend runs on it without a GPU.
 $(fake): $(call objects,$(fake_src)); $(say) LINK $@
-	$(Q)mkdir -p $(@D) && $(CXX) $(ldflags) -shared -Wl,-soname,libcuda.so.1 -o $@ $^
+	$(Q)mkdir -p $(@D) && $(CXX) $(ldflags) -shared -Wl,-soname,libcuda.so.1 -o $@ $(linked)
 
 # Criterion's macros do not pass -Wconversion; the fake driver must be seen to be loaded.
 $(O)/tests/%.o:           cxxflags += -Wno-conversion
@@ -141,10 +146,12 @@ $(O)/tests/fake_cuda/%.o: cxxflags += -fvisibility=default
 $(O)/%.o: %.cc $(O)/flags; $(say) CXX $<
 	$(Q)mkdir -p $(@D) && $(CXX) $(cppflags) $(cxxflags) $(CXXFLAGS) -MMD -MP -c -o $@ $<
 
-# Rewritten only when compiler, flags or version have changed; then all is compiled again.
-export flags_now := $(CXX) $(cppflags) $(cxxflags) $(CXXFLAGS) $(LDFLAGS)
-$(O)/flags: FORCE
-	@mkdir -p $(@D) && printf '%s\n' "$$flags_now" | cmp -s - $@ || printf '%s\n' "$$flags_now" >$@
+# Rewritten only when what they say has changed: flags or version, and all is compiled again;
+# the list of sources, and all is linked again.
+export flags_now   := $(CXX) $(cppflags) $(cxxflags) $(CXXFLAGS) $(LDFLAGS)
+export sources_now := $(all_src)
+$(O)/flags $(O)/sources: FORCE
+	@mkdir -p $(@D) && printf '%s\n' "$$$(@F)_now" | cmp -s - $@ || printf '%s\n' "$$$(@F)_now" >$@
 .PHONY: FORCE
 
 -include $(patsubst %.o,%.d,$(call objects,$(all_src)))
@@ -179,7 +186,7 @@ stress: all $(stress) $(fake) $(planted) ## the stress programs alone; STRESS_SE
 
 # Programs with one bug each, that the sanitizers must find: so we know that they look.
 $(planted): $(O)/planted/%: $(O)/tests/planted/%.o
-	$(Q)mkdir -p $(@D) && $(CXX) $(ldflags) -o $@ $^
+	$(Q)mkdir -p $(@D) && $(CXX) $(ldflags) -o $@ $(linked)
 
 .PHONY: demo bench
 demo: all                       ## a scripted tour in a private mount; TRACE=FILE
@@ -192,9 +199,9 @@ bench: all                      ## kvfs bench; ARGS='...'
 headers := $(sort $(wildcard include/*.h include/*/*.h fs/*/*.h gpumap/*.h daemon/*.h tools/*.h tests/*/*.h tests/*/*/*.h))
 scripts := $(wildcard tools/bootstrap tools/demo tools/mount.kvfs tests/run tests/lint_self tests/man_pages .ci/run)
 pages   := $(sort $(wildcard man/*.[1-8]))
-linted  := $(filter-out tests/%,$(all_src))
+product_src := $(filter-out tests/%,$(all_src))
 
-.PHONY: lint lint-floors lint-limits lint-format lint-threads lint-man lint-scripts lint-self tidy
+.PHONY: lint lint-floors lint-limits lint-format lint-threads lint-man lint-scripts lint-self format tidy
 lint: lint-floors lint-limits lint-format lint-threads lint-man lint-scripts lint-self ## all of the below but tidy
 	@echo 'lint: clean'
 
@@ -205,10 +212,11 @@ lint-limits:                    ## length of files and functions, names of files
 	$(Q)printf '%s\n' $(all_src) $(headers) | ctags -L - -f - --languages=C++ --kinds-C++=f --fields=+ne | \
 	    awk -f tests/limits.awk - $(all_src) $(headers)
 
-lint-format:                    ## clang-format
-	$(Q)$(if $(all_src)$(headers),clang-format --dry-run --Werror $(all_src) $(headers))
+lint-format:                    ## clang-format; `make format` mends it
+	$(Q)clang-format --dry-run --Werror $(all_src) $(headers) 2>&1 | \
+	    sed -n 's/: error: .*/: not as `make format` would have it/p' | awk -F: '!seen[$$1]++ { bad = 1; print } END { exit bad }'
 
-lint-threads: $(linted:%.cc=build/lint/%.threads) ## lock annotations, by clang
+lint-threads: $(product_src:%.cc=build/lint/%.threads) ## lock annotations, by clang
 
 lint-man:                       ## man pages, one for each function of gpumap.h
 	$(Q)tests/man_pages include/gpumap.h $(pages)
@@ -219,8 +227,11 @@ lint-scripts:                   ## shellcheck
 lint-self:                      ## the checks themselves: each must catch a planted violation
 	$(Q)tests/lint_self
 
+format:                         ## rewrite the sources as clang-format would have them
+	$(Q)clang-format -i $(all_src) $(headers)
+
 tidy: compile_commands.json     ## clang-tidy; minutes
-	$(Q)printf '%s\n' $(linted) | xargs -P "$$(nproc)" -n 1 clang-tidy --quiet -p build
+	$(Q)printf '%s\n' $(product_src) | xargs -P "$$(nproc)" -n 1 clang-tidy --quiet -p build 2> >(grep -v 'warnings\? generated' >&2)
 
 # clang 14 cannot parse all of libstdc++ (<ranges>): what it cannot parse is named and left.
 build/lint/%.threads: %.cc
@@ -228,7 +239,7 @@ build/lint/%.threads: %.cc
 	    -Wno-everything -Wthread-safety -Werror=thread-safety -ferror-limit=0 $< 2>&1) && touch $@ && exit 0; \
 	if grep -q 'Wthread-safety' <<<"$$out"; then grep -A 4 'Wthread-safety' <<<"$$out"; exit 1; fi; \
 	echo "lint: note: clang cannot parse $<: lock annotations not checked there"
--include $(linted:%.cc=build/lint/%.threads.d)
+-include $(product_src:%.cc=build/lint/%.threads.d)
 
 ##@ Other
 .PHONY: install clean help

@@ -5,6 +5,9 @@ BEGIN {
     function_lines_max = 70
     vague = "(^|[/_])(utils?|helpers?|common|managers?)([_.]|$)"
     FS = "\t"
+    for (i = 1; i < ARGC; i++) {
+        if (ARGV[i] ~ vague) complain(ARGV[i] ":1", "the name says nothing; name it after its duty")
+    }
 }
 
 function complain(where, what) {
@@ -29,7 +32,6 @@ FILENAME == "-" || FILENAME == "" {
 FNR == 1 {
     if (previous != "") check_length(previous, lines)
     previous = FILENAME
-    if (FILENAME ~ vague) complain(FILENAME ":1", "the name says nothing; name it after its duty")
 }
 
 { lines = FNR }

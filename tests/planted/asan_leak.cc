@@ -2,9 +2,12 @@
 
 #include <cstdlib>
 
+namespace {
+void* volatile hidden = nullptr;
+}
+
 int main() {
-    static void* volatile hidden = nullptr;
     hidden = std::malloc(64);
     hidden = nullptr;
-    return 0;
+    return hidden == nullptr ? 0 : 2;
 }
