@@ -1,0 +1,48 @@
+#pragma once
+#include <sys/stat.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace kvfs {
+
+/// An inode number: persistent, never reused; it is also FUSE's node id and the id of the file's
+/// object in every store. The root directory is 1.
+using Ino = std::uint64_t;
+inline constexpr Ino kRootIno = 1;
+
+/// A name's attributes, as kept in the database.
+struct Inode {
+    Ino ino = 0;
+    Ino parent = 0;            ///< 0: the root, or unlinked (an orphan that is still open)
+    std::uint64_t volume = 0;  ///< inode of the top-level directory it is under; its own for those
+    std::uint32_t mode = 0;    ///< type and permission bits, as st_mode
+    std::uint32_t uid = 0;
+    std::uint32_t gid = 0;
+    std::uint32_t nlink = 0;    ///< directories: 2 + subdirectories; files: 1, or 0 for an orphan
+    std::uint64_t size = 0;     ///< bytes; directories: number of entries
+    std::int64_t atime_ns = 0;  ///< wall clock, since the epoch; so are the next three
+    std::int64_t mtime_ns = 0;
+    std::int64_t ctime_ns = 0;
+    std::int64_t btime_ns = 0;
+    std::uint64_t hits = 0;  ///< opens and mapper leases that found the file's bytes
+    bool pinned = false;     ///< never a victim of eviction
+    std::string name;        ///< its last component; empty for the root
+
+    bool is_directory() const { return S_ISDIR(mode); }
+    bool is_regular() const { return S_ISREG(mode); }
+    bool is_symlink() const { return S_ISLNK(mode); }
+};
+
+/// Where a regular file's bytes are below DRAM, and how to check them. A file without a record has
+/// no bytes that outlive the daemon.
+struct Placement {
+    bool scratch = false;         ///< rewritten in place at its store; not checksummed
+    std::uint64_t store_uid = 0;  ///< ObjectStore::uid(); 0: in no store
+    std::uint64_t size = 0;       ///< of the object
+    std::vector<std::uint32_t>
+        chunk_crcs;  ///< CRC32C of every kChunkBytes; empty for scratch files
+};
+
+}  // namespace kvfs

@@ -1,0 +1,174 @@
+#include "fs/names/record.h"
+
+#include <bit>
+#include <type_traits>
+
+namespace kvfs::record {
+namespace {
+
+static_assert(std::endian::native == std::endian::little,
+              "values are written as they lie in memory");
+
+constexpr std::uint8_t kInodeVersion = 1;
+constexpr std::uint8_t kPlacementVersion = 1;
+constexpr std::uint8_t kPinned = 1;   // InodeRecord::flags
+constexpr std::uint8_t kScratch = 1;  // PlacementRecord::flags
+
+/// Followed by the name. Members are ordered so that there is no padding.
+struct InodeRecord {
+    std::uint8_t version;
+    std::uint8_t flags;
+    std::uint16_t zero;
+    std::uint32_t mode;
+    std::uint32_t uid;
+    std::uint32_t gid;
+    std::uint32_t nlink;
+    std::uint32_t zero2;
+    std::uint64_t parent;
+    std::uint64_t volume;
+    std::uint64_t size;
+    std::int64_t atime_ns;
+    std::int64_t mtime_ns;
+    std::int64_t ctime_ns;
+    std::int64_t btime_ns;
+    std::uint64_t hits;
+};
+static_assert(sizeof(InodeRecord) == 88 && std::has_unique_object_representations_v<InodeRecord>);
+
+/// Followed by the checksums.
+struct PlacementRecord {
+    std::uint8_t version;
+    std::uint8_t flags;
+    std::uint16_t zero;
+    std::uint32_t chunks;
+    std::uint64_t store_uid;
+    std::uint64_t size;
+};
+static_assert(sizeof(PlacementRecord) == 24 &&
+              std::has_unique_object_representations_v<PlacementRecord>);
+
+Error damaged(const char* what, Ino ino) {
+    return Error{EIO, std::string("damaged ") + what + " of inode " + std::to_string(ino)};
+}
+
+}  // namespace
+
+Ino ino_of(std::string_view key) {
+    std::uint64_t big_endian = 0;
+    std::memcpy(&big_endian, key.data(), sizeof big_endian);
+    return __builtin_bswap64(big_endian);
+}
+
+std::string_view name_of(std::string_view key) { return key.substr(sizeof(Ino)); }
+
+std::array<char, 12> encode(const Dentry& dentry) {
+    std::array<char, 12> value;
+    std::memcpy(value.data(), &dentry.ino, sizeof dentry.ino);
+    std::memcpy(value.data() + sizeof dentry.ino, &dentry.type, sizeof dentry.type);
+    return value;
+}
+
+Result<Dentry> decode_dentry(std::string_view value) {
+    Dentry dentry;
+    if (value.size() != sizeof dentry.ino + sizeof dentry.type) return Error{EIO, "damaged dentry"};
+    std::memcpy(&dentry.ino, value.data(), sizeof dentry.ino);
+    std::memcpy(&dentry.type, value.data() + sizeof dentry.ino, sizeof dentry.type);
+    return dentry;
+}
+
+std::string encode(const Inode& inode) {
+    InodeRecord fixed{};
+    fixed.version = kInodeVersion;
+    fixed.flags = inode.pinned ? kPinned : 0;
+    fixed.mode = inode.mode;
+    fixed.uid = inode.uid;
+    fixed.gid = inode.gid;
+    fixed.nlink = inode.nlink;
+    fixed.parent = inode.parent;
+    fixed.volume = inode.volume;
+    fixed.size = inode.size;
+    fixed.atime_ns = inode.atime_ns;
+    fixed.mtime_ns = inode.mtime_ns;
+    fixed.ctime_ns = inode.ctime_ns;
+    fixed.btime_ns = inode.btime_ns;
+    fixed.hits = inode.hits;
+    std::string value;
+    value.reserve(sizeof fixed + inode.name.size());
+    value.append(reinterpret_cast<const char*>(&fixed), sizeof fixed);
+    value.append(inode.name);
+    return value;
+}
+
+Result<Inode> decode_inode(Ino ino, std::string_view value) {
+    InodeRecord fixed{};
+    if (value.size() < sizeof fixed) return damaged("attributes", ino);
+    std::memcpy(&fixed, value.data(), sizeof fixed);
+    if (fixed.version != kInodeVersion) return damaged("attributes", ino);
+    Inode inode;
+    inode.ino = ino;
+    inode.parent = fixed.parent;
+    inode.volume = fixed.volume;
+    inode.mode = fixed.mode;
+    inode.uid = fixed.uid;
+    inode.gid = fixed.gid;
+    inode.nlink = fixed.nlink;
+    inode.size = fixed.size;
+    inode.atime_ns = fixed.atime_ns;
+    inode.mtime_ns = fixed.mtime_ns;
+    inode.ctime_ns = fixed.ctime_ns;
+    inode.btime_ns = fixed.btime_ns;
+    inode.hits = fixed.hits;
+    inode.pinned = (fixed.flags & kPinned) != 0;
+    inode.name = value.substr(sizeof fixed);
+    return inode;
+}
+
+std::string encode(const Placement& placement) {
+    PlacementRecord fixed{};
+    fixed.version = kPlacementVersion;
+    fixed.flags = placement.scratch ? kScratch : 0;
+    fixed.chunks = static_cast<std::uint32_t>(placement.chunk_crcs.size());
+    fixed.store_uid = placement.store_uid;
+    fixed.size = placement.size;
+    const std::size_t crc_bytes = placement.chunk_crcs.size() * sizeof(std::uint32_t);
+    std::string value(sizeof fixed + crc_bytes, '\0');
+    std::memcpy(value.data(), &fixed, sizeof fixed);
+    if (crc_bytes != 0) {
+        std::memcpy(value.data() + sizeof fixed, placement.chunk_crcs.data(), crc_bytes);
+    }
+    return value;
+}
+
+Result<Placement> decode_placement(Ino ino, std::string_view value) {
+    PlacementRecord fixed{};
+    if (value.size() < sizeof fixed) return damaged("placement", ino);
+    std::memcpy(&fixed, value.data(), sizeof fixed);
+    const std::size_t crc_bytes = fixed.chunks * sizeof(std::uint32_t);
+    if (fixed.version != kPlacementVersion || value.size() != sizeof fixed + crc_bytes) {
+        return damaged("placement", ino);
+    }
+    Placement placement;
+    placement.scratch = (fixed.flags & kScratch) != 0;
+    placement.store_uid = fixed.store_uid;
+    placement.size = fixed.size;
+    placement.chunk_crcs.resize(fixed.chunks);
+    if (crc_bytes != 0) {
+        std::memcpy(placement.chunk_crcs.data(), value.data() + sizeof fixed, crc_bytes);
+    }
+    return placement;
+}
+
+std::array<char, 8> encode_number(std::uint64_t number) {
+    std::array<char, 8> value;
+    std::memcpy(value.data(), &number, sizeof number);
+    return value;
+}
+
+Result<std::uint64_t> decode_number(std::string_view value) {
+    std::uint64_t number = 0;
+    if (value.size() != sizeof number) return Error{EIO, "damaged number"};
+    std::memcpy(&number, value.data(), sizeof number);
+    return number;
+}
+
+}  // namespace kvfs::record
