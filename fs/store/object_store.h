@@ -1,0 +1,96 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "fs/base/fd.h"
+#include "fs/base/result.h"
+
+namespace kvfs {
+
+/// Names an object in every store: the inode number of the file whose bytes it holds. Never reused.
+using ObjectId = std::uint64_t;
+
+/// What an object says of itself, enough to rebuild the namespace from the objects alone.
+struct ObjectLabel {
+    std::string path;  ///< in the mount, without leading slash, at the time of writing
+    std::uint64_t size = 0;
+    std::uint32_t mode = 0;
+    std::uint32_t uid = 0;
+    std::uint32_t gid = 0;
+    std::int64_t mtime_ns = 0;
+    std::vector<std::uint32_t> chunk_crcs;  ///< CRC32C of every kChunkBytes; empty: not checksummed
+};
+
+/// An object that is open for reading; the bytes stay readable while it lives, also after the object
+/// was removed or replaced.
+class ObjectReader {
+  public:
+    virtual ~ObjectReader() = default;
+
+    /// Reads object bytes [offset, offset + into.size()); the tail of `into` beyond the object's end
+    /// is left alone. Requires: offset, into.data() and into.size() multiples of 4096 (O_DIRECT).
+    /// `done` runs once, on a thread of the store, and must not block: bytes read or negative errno.
+    /// `this` and `into` must stay until then.
+    virtual void read(std::uint64_t offset, std::span<std::byte> into,
+                      std::function<void(std::int64_t)> done) = 0;
+
+    /// A read-only O_DIRECT descriptor that other processes may read the object through, or -1 when
+    /// the store has no such thing. Owned by the reader.
+    virtual int direct_fd() const { return -1; }
+};
+
+/// A tier below DRAM: keeps whole objects under their id. All stores pass tests/contract.
+///
+/// An object appears whole under its id or not at all, and is then immutable; put replaces, also
+/// while readers read the old one. Thread-safe. Errors are errno values: ENOENT - no such object;
+/// EIO, ESTALE, ... - the store failed (the caller degrades it); ENOSPC - no room.
+class ObjectStore {
+  public:
+    virtual ~ObjectStore() = default;
+
+    /// How people name the store: "ssd:/var/lib/kvfs".
+    virtual std::string name() const = 0;
+    /// Identifies the store over restarts and reorderings of the command line: made once, at random,
+    /// when the store was first used.
+    virtual std::uint64_t uid() const = 0;
+
+    /// Writes the object `id` from `pieces`, which hold label.size bytes in order, and labels it.
+    /// Every piece is 4096-aligned and, except the last, a multiple of 4096 long; the bytes between
+    /// the last piece's end and its next multiple of 4096 are readable (arena extents are such memory).
+    /// `pieces`' memory must stay until `done` has run, once, on a thread of the store.
+    virtual void put(ObjectId id, const ObjectLabel& label,
+                     std::vector<std::span<const std::byte>> pieces,
+                     std::function<void(Status)> done) = 0;
+
+    /// Errors: ENOENT.
+    virtual Result<std::unique_ptr<ObjectReader>> open(ObjectId id) = 0;
+
+    /// Opens `id` for reading and writing in place, creating it empty when absent: the file behind a
+    /// scratch file. The caller does the I/O. Errors: ENOTSUP - this store has only whole objects.
+    virtual Result<UniqueFd> open_in_place(ObjectId id) {
+        static_cast<void>(id);
+        return Error{ENOTSUP, name() + " has no files that can be written in place"};
+    }
+
+    /// Relabels the object (a scratch file's size, a changed mode). Errors: ENOENT.
+    virtual Status relabel(ObjectId id, const ObjectLabel& label) = 0;
+
+    /// Removes the object. Absent is fine. Bytes come back when the last reader goes.
+    virtual Status remove(ObjectId id) = 0;
+
+    /// Calls `visit` for every object; stops when it returns false. For start-up repair and fsck, not
+    /// for the data path. An object whose label cannot be read is given with an empty path.
+    virtual Status scan(const std::function<bool(ObjectId, const ObjectLabel&)>& visit) = 0;
+
+    /// The most bytes the store may hold: its quota, or what its device has.
+    virtual std::uint64_t capacity() const = 0;
+    /// Bytes an object of `size` bytes takes there.
+    virtual std::uint64_t footprint(std::uint64_t size) const { return (size + 4095) / 4096 * 4096; }
+};
+
+}  // namespace kvfs

@@ -1,0 +1,53 @@
+#pragma once
+#include <memory>
+#include <string>
+
+#include "fs/io/ring.h"
+#include "fs/store/object_store.h"
+
+namespace kvfs {
+
+/// Objects as files of one directory on a local file system, read and written by io_uring with
+/// O_DIRECT:
+///
+///     DIR/kvfs.json              format version and the store's uid
+///     DIR/lock                   flock'ed by the daemon that uses the directory
+///     DIR/objects/hh/hh/<id>     <id>: 16 hex digits; hh: its last two bytes; exactly the file's bytes
+///     DIR/tmp/                   objects being written; emptied at start
+///
+/// An object's label is its xattr user.kvfs (JSON; an administrator can read it with getfattr).
+class SsdStore final : public ObjectStore {
+  public:
+    struct Options {
+        std::string directory;
+        std::uint64_t quota_bytes = 0;  ///< 0: what the file system has free at start, less 5 %
+        unsigned depth = 64;            ///< transfers in flight
+    };
+
+    /// Opens or makes the store. Errors, each a sentence with the directory and the way out: EACCES /
+    /// EROFS - cannot be written; EBUSY - another daemon uses it; ENOTSUP - the file system has no
+    /// O_DIRECT or no user xattrs; EINVAL - the directory is of another format version; ENOSPC.
+    static Result<std::unique_ptr<SsdStore>> open(const Options& options);
+    ~SsdStore() override;
+
+    std::string name() const override;
+    std::uint64_t uid() const override;
+    void put(ObjectId id, const ObjectLabel& label, std::vector<std::span<const std::byte>> pieces,
+             std::function<void(Status)> done) override;
+    Result<std::unique_ptr<ObjectReader>> open(ObjectId id) override;
+    Result<UniqueFd> open_in_place(ObjectId id) override;
+    Status relabel(ObjectId id, const ObjectLabel& label) override;
+    Status remove(ObjectId id) override;
+    Status scan(const std::function<bool(ObjectId, const ObjectLabel&)>& visit) override;
+    std::uint64_t capacity() const override;
+
+    /// The ring behind the store, for registering memory that transfers will use.
+    Ring& ring();
+
+  private:
+    class Impl;
+    explicit SsdStore(std::unique_ptr<Impl> impl);
+    std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace kvfs
