@@ -1,0 +1,60 @@
+#pragma once
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "fs/base/result.h"
+
+namespace kvfs {
+
+/// What kvfsd was asked to do. All paths are absolute: a daemon leaves its working directory.
+struct Options {
+    struct Ssd {
+        std::string directory;
+        std::uint64_t quota_bytes = 0;  ///< 0: what the file system has free, less 5 %
+    };
+
+    std::uint64_t dram_bytes = 0;
+    std::vector<Ssd> ssds;    ///< at least one
+    std::string socket;       ///< never empty: see default_socket()
+    std::string mount_point;  ///< empty with no_mount
+    std::string fuse_options;
+    std::string log_level = "info";
+    std::chrono::milliseconds io_timeout{30'000};
+    bool no_mount = false;
+    bool foreground = false;
+};
+
+/// What the options depend on besides themselves; tests bring their own.
+struct Surroundings {
+    std::string default_config = "/etc/kvfs/kvfs.conf";
+    std::string working_directory;  ///< relative paths start here
+    std::string runtime_directory;  ///< $XDG_RUNTIME_DIR, may be empty
+    std::uint64_t memory_bytes = 0;
+    bool root = false;
+
+    static Surroundings of_this_process();
+};
+
+/// A command line that was understood: to be obeyed, or answered with `text` and exit 0 (--help,
+/// --version).
+struct Invocation {
+    Options options;
+    std::string text;
+};
+
+/// Reads the command line (without the program's name) and the config file it names or implies. A
+/// key that stands on the command line replaces all lines of that key in the file. Errors: EINVAL -
+/// usage (exit 2); any other - the config file cannot be read (exit 1). The sentence names the
+/// option, or the file, line and key, and the way out; it is complete without the code.
+Result<Invocation> parse_options(const std::vector<std::string>& arguments,
+                                 const Surroundings& surroundings);
+
+/// Where the mapper's socket is when --socket does not say: KEY.sock in /run/kvfs for root, in
+/// $XDG_RUNTIME_DIR/kvfs for others, or DIR/kvfs.sock in the first SSD directory where that is
+/// unset. KEY is the mount point (with --no-mount: the first SSD directory) with its slashes turned
+/// to dashes.
+std::string default_socket(const Options& options, const Surroundings& surroundings);
+
+}  // namespace kvfs
