@@ -17,6 +17,8 @@ namespace {
 /// sockaddr_un's limit, with its final zero.
 constexpr std::size_t kSocketPathBytesMax = 107;
 
+constexpr std::string_view kLogLevels[] = {"trace", "debug", "info", "warn", "error", "off"};
+
 std::string absolute(const std::string& path, const Surroundings& surroundings) {
     std::filesystem::path full =
         (std::filesystem::path(surroundings.working_directory) / path).lexically_normal();
@@ -165,6 +167,10 @@ Result<Options> interpret(const Settings& settings, const Surroundings& surround
     options.io_timeout = *timeout;
     const auto level = single(settings, "log-level", options.log_level);
     if (!level) return level.error();
+    if (std::find(std::begin(kLogLevels), std::end(kLogLevels), *level) == std::end(kLogLevels))
+        return settings.at("log-level")
+            .front()
+            .wrong("'" + *level + "' is none of trace debug info warn error off");
     options.log_level = *level;
     for (const auto& [key, target] :
          {std::pair{"no-mount", &options.no_mount}, std::pair{"foreground", &options.foreground}}) {
