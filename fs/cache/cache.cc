@@ -1,0 +1,368 @@
+#include "fs/cache/cache.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "fs/base/log.h"
+
+namespace kvfs {
+
+Cache::Cache(std::unique_ptr<Arena> arena, std::vector<std::unique_ptr<ObjectStore>> stores,
+             Options options)
+    : options_(options), arena_(std::move(arena)), dram_policy_(make_lru()) {
+    if (options_.file_bytes_max == 0) options_.file_bytes_max = arena_->capacity() / 4;
+    for (auto& store : stores) {
+        auto tier = std::make_unique<StoreTier>();
+        tier->store = std::move(store);
+        const MutexLock lock(tier->mutex);
+        tier->policy = make_lru();
+        stores_.push_back(std::move(tier));
+    }
+}
+
+Cache::~Cache() {
+    stop();
+    stores_.clear();  // waits for transfers under way, whose completions use the rest
+}
+
+void Cache::start(Catalog& catalog) {
+    catalog_ = &catalog;
+    spiller_ = std::thread([this] { spiller(); });
+    evictor_ = std::thread([this] { evictor(); });
+}
+
+void Cache::recall(ObjectId id, std::uint64_t store_uid, std::uint64_t size) {
+    StoreTier* tier = store_of(store_uid);
+    if (tier == nullptr) return;
+    const MutexLock lock(tier->mutex);
+    tier->used += tier->store->footprint(size);
+    ++tier->files;
+    tier->policy->admitted(id, size);
+}
+
+ObjectPtr Cache::add(ObjectId id, VolumeId volume) {
+    auto object = std::make_shared<Object>(id, volume);
+    Table::accessor entry;
+    objects_.insert(entry, id);
+    entry->second = object;
+    return object;
+}
+
+ObjectPtr Cache::live(ObjectId id) const {
+    Table::const_accessor entry;
+    return objects_.find(entry, id) ? entry->second : nullptr;
+}
+
+Result<ObjectPtr> Cache::acquire(ObjectId id) {
+    if (ObjectPtr object = live(id)) return object;
+    // The entry is held while the record is read: whoever evicts the file from its store holds it too.
+    Table::accessor entry;
+    if (!objects_.insert(entry, id)) return entry->second;
+    auto record = catalog_->find_object(id);
+    StoreTier* tier = record ? store_of(record->store_uid) : nullptr;
+    if (tier == nullptr) {
+        objects_.erase(entry);
+        if (!record) return record.error();
+        return Error{ENOENT, "the store that holds it is not among the daemon's"};
+    }
+    auto object = std::make_shared<Object>(id, record->volume);
+    const MutexLock lock(object->mutex);
+    object->state = record->scratch ? Object::State::scratch : Object::State::sealed;
+    object->size = record->size;
+    object->store = tier;
+    object->charged = tier->store->footprint(record->size);
+    object->chunk_crcs = std::move(record->chunk_crcs);
+    object->pinned = record->pinned;
+    entry->second = object;
+    return object;
+}
+
+Status Cache::opened(Object& object, bool writes) {
+    bool in_dram = false;
+    StoreTier* store = nullptr;
+    {
+        const MutexLock lock(object.mutex);
+        if (object.state == Object::State::lost) return Error{ESTALE};
+        ++object.handles;
+        if (writes) ++object.writers;
+        in_dram = object.content != nullptr;
+        store = object.store;
+    }
+    used(object, in_dram, store);
+    return {};
+}
+
+bool Cache::closed(ObjectPtr object, bool writes) {
+    bool spill = false;
+    bool gone = false;
+    std::optional<ObjectRecord> record;
+    {
+        MutexLock lock(object->mutex);
+        assert(object->handles > 0);
+        --object->handles;
+        if (writes) --object->writers;
+        gone = object->unlinked && object->handles == 0;
+        if (writes && object->writers == 0 && !gone) {
+            if (object->state == Object::State::writing) {
+                seal(*object, lock);
+                spill = true;
+            } else if (object->state == Object::State::scratch) {
+                recharge(*object);
+                record = record_of(*object);
+            }
+        }
+    }
+    if (record) static_cast<void>(catalog_->save_object(object->id, *record));
+    if (spill) queue_spill(object, false);
+    if (gone) discard(object);
+    retire(std::move(object));
+    return gone;
+}
+
+bool Cache::unlinked(ObjectId id) {
+    if (ObjectPtr object = live(id)) {
+        {
+            const MutexLock lock(object->mutex);
+            object->unlinked = true;
+            if (object->handles > 0) return false;
+        }
+        discard(object);
+        return true;
+    }
+    Table::accessor entry;
+    if (!objects_.insert(entry, id)) {  // became live meanwhile
+        entry.release();
+        return unlinked(id);
+    }
+    if (const auto record = catalog_->find_object(id)) {
+        StoreTier* tier = store_of(record->store_uid);
+        if (tier != nullptr) forget(id, tier, tier->store->footprint(record->size));
+    }
+    objects_.erase(entry);
+    return true;
+}
+
+Status Cache::moved(ObjectId id, VolumeId volume) {
+    const ObjectPtr object = live(id);
+    if (object == nullptr) return {};
+    const Deadline until = deadline();
+    MutexLock lock(object->mutex);
+    while (object->converting || object->fill_starting || object->spilling ||
+           object->writes_in_flight > 0) {
+        if (Status waited = wait_changed(*object, lock, until); !waited) return waited;
+    }
+    const std::shared_ptr<Content> old = object->content;
+    if (object->volume == volume) return {};
+    object->volume = volume;
+    if (old == nullptr) return {};
+    if (object->store != nullptr) {  // the store's copy serves; a fill brings it back
+        object->content.reset();
+        return {};
+    }
+    // Slabs are a volume's own, so the bytes must change places.
+    for (;;) {
+        auto memory = arena_->allocate(volume, old->capacity());
+        if (memory) {
+            const auto from = old->spans(0, old->size());
+            auto to = memory->spans(0, old->size());
+            std::size_t piece = 0;
+            std::size_t done = 0;
+            for (const auto& source : from) {
+                for (std::size_t at = 0; at < source.size();) {
+                    const std::size_t step = std::min(source.size() - at, to[piece].size() - done);
+                    std::copy_n(source.data() + at, step, to[piece].data() + done);
+                    at += step;
+                    done += step;
+                    if (done == to[piece].size()) ++piece, done = 0;
+                }
+            }
+            object->content = std::make_shared<Content>(std::move(*memory), old->size(), room_);
+            return {};
+        }
+        object->converting = true;  // keeps writers and evictions away while the lock is open
+        lock.unlock();
+        Status room = make_room(volume, old->capacity(), until);
+        lock.lock();
+        object->converting = false;
+        object->changed.notify_all();
+        if (!room) return room;
+    }
+}
+
+std::optional<Cache::Residency> Cache::residency(ObjectId id) const {
+    const ObjectPtr object = live(id);
+    if (object == nullptr) return std::nullopt;
+    const MutexLock lock(object->mutex);
+    if (object->state == Object::State::lost) return std::nullopt;
+    Residency now;
+    now.size = object->size;
+    now.dram_bytes = object->content ? object->content->size() : 0;
+    if (object->store != nullptr) now.store = object->store->store->name();
+    now.modified_ns = object->modified_ns;
+    now.sealed = object->state != Object::State::writing && object->writers == 0;
+    now.scratch = object->state == Object::State::scratch;
+    now.chunk_crcs = object->chunk_crcs;
+    return now;
+}
+
+std::string Cache::store_name(std::uint64_t store_uid) const {
+    const StoreTier* tier = store_of(store_uid);
+    return tier == nullptr ? "" : tier->store->name();
+}
+
+void Cache::set_pinned(ObjectId id, bool pinned) {
+    if (const ObjectPtr object = live(id)) object->pinned = pinned;
+}
+
+ObjectUse Cache::pending_use(ObjectId id) const {
+    const MutexLock lock(uses_mutex_);
+    const auto found = uses_.find(id);
+    return found == uses_.end() ? ObjectUse{id, 0, 0} : found->second;
+}
+
+void Cache::flush_uses() {
+    std::vector<ObjectUse> uses;
+    {
+        const MutexLock lock(uses_mutex_);
+        uses.reserve(uses_.size());
+        for (const auto& [id, use] : uses_) uses.push_back(use);
+        uses_.clear();
+    }
+    if (!uses.empty()) catalog_->record_uses(uses);
+
+    std::vector<ObjectPtr> again;
+    {
+        const MutexLock lock(spill_mutex_);
+        again.swap(spill_later_);
+    }
+    for (auto& object : again) queue_spill(std::move(object), false);
+}
+
+std::vector<Cache::TierUsage> Cache::usage() const {
+    std::vector<TierUsage> tiers;
+    {
+        const MutexLock lock(dram_mutex_);
+        tiers.push_back({"dram", arena_->capacity(), arena_->used(), dram_files_, false});
+    }
+    for (const auto& tier : stores_) {
+        const MutexLock lock(tier->mutex);
+        tiers.push_back({tier->store->name(), tier->store->capacity(), tier->used, tier->files,
+                         !healthy(*tier)});
+    }
+    return tiers;
+}
+
+void Cache::used(const Object& object, bool in_dram, StoreTier* store) {
+    {
+        const MutexLock lock(uses_mutex_);
+        ObjectUse& use = uses_[object.id];
+        use.id = object.id;
+        use.atime_ns = wall_ns_coarse();
+        if (in_dram || store != nullptr) ++use.hits;
+    }
+    if (in_dram) {
+        ++counters_.dram_hits;
+        const MutexLock lock(dram_mutex_);
+        dram_policy_->used(object.id);
+    } else if (store != nullptr) {
+        ++counters_.store_hits;
+    }
+    if (store != nullptr) {
+        const MutexLock lock(store->mutex);
+        store->policy->used(object.id);
+    }
+}
+
+void Cache::admit(ObjectId id, std::uint64_t bytes) {
+    const MutexLock lock(dram_mutex_);
+    dram_policy_->admitted(id, bytes);
+}
+
+void Cache::forget(ObjectId id, StoreTier* store, std::uint64_t charged) {
+    {
+        const MutexLock lock(dram_mutex_);
+        dram_policy_->removed(id);
+    }
+    if (store == nullptr) return;
+    if (const Status removed = store->store->remove(id); !removed)
+        store_failed(*store, id, "removing", removed.error());
+    const MutexLock lock(store->mutex);
+    store->policy->removed(id);
+    store->used -= std::min(store->used, charged);
+    store->files -= std::min<std::uint64_t>(store->files, 1);
+}
+
+void Cache::retire(ObjectPtr object) {
+    Table::accessor entry;
+    if (!objects_.find(entry, object->id) || entry->second != object) return;
+    object.reset();
+    if (entry->second.use_count() != 1) return;
+    {
+        const Object& idle = *entry->second;
+        const MutexLock lock(idle.mutex);
+        const bool record_tells = idle.store != nullptr && idle.content == nullptr;
+        if (idle.handles > 0 || !(record_tells || idle.state == Object::State::lost)) return;
+    }
+    objects_.erase(entry);
+}
+
+void Cache::discard(const ObjectPtr& object) {
+    StoreTier* store = nullptr;
+    std::uint64_t charged = 0;
+    {
+        const MutexLock lock(object->mutex);
+        object->state = Object::State::lost;
+        object->content.reset();
+        object->scratch_file.reset();
+        ++object->version;
+        store = std::exchange(object->store, nullptr);
+        charged = std::exchange(object->charged, 0);
+    }
+    object->changed.notify_all();
+    forget(object->id, store, charged);
+    objects_.erase(object->id);  // numbers are never reused, so no other object can be meant
+}
+
+void Cache::seal(Object& object, MutexLock& lock) {
+    // A write that is under way on another thread was issued before the close; it ends by itself.
+    while (object.writes_in_flight > 0) object.changed.wait(lock);
+    object.state = Object::State::sealed;
+    object.chunk_crcs.clear();
+    if (object.content != nullptr) {
+        if (object.content.use_count() == 1) object.content->memory().shrink(object.size);
+        admit(object.id, object.content->size());
+    }
+    object.changed.notify_all();
+}
+
+ObjectRecord Cache::record_of(const Object& object) const {
+    ObjectRecord record;
+    record.volume = object.volume;
+    record.scratch = object.state == Object::State::scratch;
+    record.pinned = object.pinned;
+    record.store_uid = object.store == nullptr ? 0 : object.store->store->uid();
+    record.size = object.size;
+    record.chunk_crcs = object.chunk_crcs;
+    return record;
+}
+
+Status Cache::wait_changed(Object& object, MutexLock& lock, Deadline deadline) {
+    if (object.changed.wait_until(lock, deadline)) return {};
+    return Error{ETIMEDOUT, "the file was busy for longer than the I/O timeout"};
+}
+
+ObjectPtr Cache::adopt(ObjectId id, VolumeId volume, std::shared_ptr<Content> content) {
+    ObjectPtr object = add(id, volume);
+    counters_.written_bytes += content->size();
+    {
+        MutexLock lock(object->mutex);
+        object->size = content->size();
+        if (object->size > 0) object->content = std::move(content);
+        object->modified_ns = wall_ns();
+        seal(*object, lock);
+    }
+    queue_spill(object, false);
+    return object;
+}
+
+}  // namespace kvfs

@@ -1,0 +1,288 @@
+#pragma once
+#include <tbb/concurrent_hash_map.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "fs/base/clock.h"
+#include "fs/base/mutex.h"
+#include "fs/base/result.h"
+#include "fs/cache/catalog.h"
+#include "fs/cache/content.h"
+#include "fs/cache/object.h"
+#include "fs/cache/policy.h"
+#include "fs/store/arena.h"
+#include "fs/store/object_store.h"
+
+namespace kvfs {
+
+/// Bytes of a file, valid while the view lives.
+struct ReadView {
+    std::vector<std::span<const std::byte>> spans;  ///< in file order
+    std::shared_ptr<const void> keep;               ///< what holds the bytes
+    std::size_t size() const {
+        std::size_t total = 0;
+        for (const auto& span : spans) total += span.size();
+        return total;
+    }
+};
+
+/// Where the bytes of a sealed file are, and the promise that they stay while this lives.
+struct Lease {
+    VolumeId volume = 0;
+    std::uint64_t size = 0;
+    std::shared_ptr<Content> content;      ///< in DRAM, whole; or null, and then
+    std::shared_ptr<ObjectReader> reader;  ///< in a store
+    std::vector<std::uint32_t> chunk_crcs;  ///< of the store's bytes; empty for a scratch file
+};
+
+/// One store below DRAM, with what the cache knows of it.
+struct StoreTier {
+    std::unique_ptr<ObjectStore> store;
+    mutable Mutex mutex;  ///< innermost, with the arena's
+    std::unique_ptr<EvictionPolicy> policy GUARDED_BY(mutex);
+    std::uint64_t used GUARDED_BY(mutex) = 0;
+    std::uint64_t files GUARDED_BY(mutex) = 0;
+    /// Steady-clock nanoseconds until which the store is not written to, after it failed; 0: healthy.
+    std::atomic<std::int64_t> degraded_until_ns = 0;
+};
+
+/// Counts since the daemon started.
+struct CacheCounters {
+    std::atomic<std::uint64_t> dram_read_bytes = 0;    ///< served from DRAM, mount and mapper
+    std::atomic<std::uint64_t> store_read_bytes = 0;   ///< fills and mapper reads, from stores
+    std::atomic<std::uint64_t> written_bytes = 0;      ///< by clients
+    std::atomic<std::uint64_t> spilled_bytes = 0;      ///< DRAM to stores
+    std::atomic<std::uint64_t> dram_hits = 0;          ///< opens and leases of files in DRAM
+    std::atomic<std::uint64_t> store_hits = 0;         ///< of files that were only in a store
+    std::atomic<std::uint64_t> spills = 0;
+    std::atomic<std::uint64_t> fills = 0;
+    std::atomic<std::uint64_t> dram_evictions = 0;     ///< files that left DRAM for want of room
+    std::atomic<std::uint64_t> store_evictions = 0;    ///< files that left their store, and so are gone
+    std::atomic<std::uint64_t> checksum_errors = 0;
+    std::atomic<std::uint64_t> store_errors = 0;
+    std::atomic<std::uint64_t> writer_waits = 0;       ///< reservations that had to wait for room
+};
+
+/// Bytes of files in DRAM and below: residency, write-behind, fills, eviction. Knows files by number
+/// only; names and records are the catalog's.
+///
+/// Locks, in the order in which they are taken: a table entry (accessor), an object's mutex, then one
+/// tier's mutex or the arena's. No lock is held over I/O, a wait for room, or a catalog call, except
+/// that lose_object runs under the table entry of the file it concerns.
+/// Threads of its own: the spiller and the evictor; completions run on the stores' threads.
+class Cache {
+  public:
+    struct Options {
+        std::chrono::milliseconds io_timeout{30'000};  ///< bound on every wait
+        double watermark_high = 0.95;  ///< of a tier: eviction in the background starts here
+        double watermark_low = 0.90;   ///< and stops here
+        std::uint64_t file_bytes_max = 0;  ///< most DRAM for one file; 0: a quarter of the arena
+    };
+
+    Cache(std::unique_ptr<Arena> arena, std::vector<std::unique_ptr<ObjectStore>> stores,
+          Options options);
+    /// stop()s.
+    ~Cache();
+    Cache(const Cache&) = delete;
+    Cache& operator=(const Cache&) = delete;
+
+    /// Starts the threads. Once, before any other call.
+    void start(Catalog& catalog);
+    /// A file that a store holds since an earlier run; call in order of last use, oldest first.
+    void recall(ObjectId id, std::uint64_t store_uid, std::uint64_t size);
+    /// Spills what is sealed and not yet in a store (within io_timeout), then ends the threads.
+    void stop();
+
+    // --- objects -----------------------------------------------------------------------------------
+    /// A new, empty object, to be written.
+    ObjectPtr add(ObjectId id, VolumeId volume);
+    /// The live object of `id`, made from its record when it is not live. Errors: ENOENT.
+    Result<ObjectPtr> acquire(ObjectId id);
+    /// The live object, or null.
+    ObjectPtr live(ObjectId id) const;
+
+    /// Opening and closing through the mount; `writes` is the same in both. Opening counts as a hit.
+    /// Errors: ESTALE - lost.
+    Status opened(Object& object, bool writes);
+    /// The last writer's close seals. True when the file was unlinked and this was its last handle:
+    /// its bytes are gone and its inode may be erased.
+    bool closed(ObjectPtr object, bool writes);
+    /// The file's last name went. True when nobody has it open: as for closed().
+    bool unlinked(ObjectId id);
+    /// The file's name moved to another volume: so do its bytes in DRAM.
+    Status moved(ObjectId id, VolumeId volume);
+
+    // --- bytes -------------------------------------------------------------------------------------
+    /// [offset, offset + length), fewer only at the end of the file. A file that is only in a store is
+    /// filled into DRAM first. Errors: EIO, ETIMEDOUT, ESTALE.
+    Result<ReadView> read(const ObjectPtr& object, std::uint64_t offset, std::size_t length);
+    /// All or an error. Errors: ENOSPC, ETIMEDOUT, EIO, ESTALE.
+    Status write(const ObjectPtr& object, std::uint64_t offset, std::span<const std::byte> bytes);
+    Status truncate(const ObjectPtr& object, std::uint64_t size);
+    /// Room for [offset, offset + length); grows the file unless `keep_size`.
+    Status allocate(const ObjectPtr& object, std::uint64_t offset, std::uint64_t length,
+                    bool keep_size);
+    /// Returns when the bytes are in a store. Seals a file that is being written.
+    Status sync(const ObjectPtr& object);
+
+    Result<Lease> lease(const ObjectPtr& object);
+    /// Room for `size` bytes that are no file's yet.
+    Result<std::shared_ptr<Content>> draft(VolumeId volume, std::uint64_t size);
+    /// `content` is, whole, the bytes of the new file `id`.
+    ObjectPtr adopt(ObjectId id, VolumeId volume, std::shared_ptr<Content> content);
+
+    // --- what people look at -------------------------------------------------------------------------
+    struct Residency {
+        std::uint64_t size = 0;
+        std::uint64_t dram_bytes = 0;
+        std::string store;  ///< its name; "" when in none
+        std::int64_t modified_ns = 0;  ///< of a write that the catalog may not know of yet; or 0
+        bool sealed = false;
+        bool scratch = false;
+        std::vector<std::uint32_t> chunk_crcs{};  ///< empty while not known
+    };
+    /// Of a live file; nullopt when it is not live: then its record tells.
+    std::optional<Residency> residency(ObjectId id) const;
+    std::string store_name(std::uint64_t store_uid) const;
+    void set_pinned(ObjectId id, bool pinned);
+    /// Uses that the catalog has not been told of.
+    ObjectUse pending_use(ObjectId id) const;
+    /// Tells it, and tries again to spill what failed. Called every second by the daemon.
+    void flush_uses();
+
+    struct TierUsage {
+        std::string name;
+        std::uint64_t capacity = 0;
+        std::uint64_t used = 0;
+        std::uint64_t files = 0;
+        bool degraded = false;
+    };
+    /// DRAM first.
+    std::vector<TierUsage> usage() const;
+    const CacheCounters& counters() const { return counters_; }
+    CacheCounters& counters() { return counters_; }
+    const Arena& arena() const { return *arena_; }
+    Arena& arena() { return *arena_; }
+    std::uint64_t file_bytes_max() const { return options_.file_bytes_max; }
+    std::chrono::milliseconds io_timeout() const { return options_.io_timeout; }
+
+  private:
+    using Table = tbb::concurrent_hash_map<ObjectId, ObjectPtr>;
+    struct Fill;
+
+    Deadline deadline() const { return deadline_after(options_.io_timeout); }
+
+    // cache.cc: objects
+    void used(const Object& object, bool in_dram, StoreTier* store);
+    void admit(ObjectId id, std::uint64_t bytes);
+    void forget(ObjectId id, StoreTier* store, std::uint64_t charged);
+    void retire(ObjectPtr object);
+    void discard(const ObjectPtr& object);
+    void seal(Object& object, MutexLock& lock) REQUIRES(object.mutex);
+    ObjectRecord record_of(const Object& object) const REQUIRES(object.mutex);
+    Status wait_changed(Object& object, MutexLock& lock, Deadline deadline) REQUIRES(object.mutex);
+
+    // bytes.cc: reading and writing
+    Status grow(Object& object, MutexLock& lock, std::uint64_t end, Deadline deadline)
+        REQUIRES(object.mutex);
+    Status write_content(Object& object, MutexLock& lock, std::uint64_t offset,
+                         std::span<const std::byte> bytes, Deadline deadline) REQUIRES(object.mutex);
+    Status empty(Object& object, MutexLock& lock, Deadline deadline) REQUIRES(object.mutex);
+
+    // scratch.cc: files that are rewritten in place
+    Status to_scratch(Object& object, MutexLock& lock, Deadline deadline) REQUIRES(object.mutex);
+    Status copy_to(Object& object, const std::shared_ptr<Content>& content,
+                   const std::shared_ptr<ObjectReader>& reader,
+                   const std::vector<std::uint32_t>& crcs, std::uint64_t size, int fd,
+                   Deadline deadline);
+    Status write_scratch(Object& object, MutexLock& lock, std::uint64_t offset,
+                         std::span<const std::byte> bytes) REQUIRES(object.mutex);
+    Result<ReadView> read_scratch(const std::shared_ptr<UniqueFd>& file, std::uint64_t offset,
+                                  std::size_t length);
+    Result<std::shared_ptr<UniqueFd>> scratch_file(Object& object) REQUIRES(object.mutex);
+    void recharge(Object& object) REQUIRES(object.mutex);
+
+    // fill.cc: from a store into DRAM
+    Status start_fill(const ObjectPtr& object, MutexLock& lock, Deadline deadline)
+        REQUIRES(object->mutex);
+    void chunk_done(const std::shared_ptr<Fill>& fill, std::size_t chunk, std::int64_t result);
+    Result<ReadView> read_through(StoreTier& tier, ObjectId id, std::uint64_t size,
+                                  const std::vector<std::uint32_t>& crcs, std::uint64_t offset,
+                                  std::size_t length, Deadline deadline);
+    /// The chunks around [offset, offset + length), checked, in memory of their own.
+    Result<ReadView> read_chunks(const std::shared_ptr<ObjectReader>& reader, ObjectId id,
+                                 std::uint64_t size, const std::vector<std::uint32_t>& crcs,
+                                 std::uint64_t offset, std::size_t length, Deadline deadline);
+    void corrupt(ObjectId id, const std::string& what);
+
+    // spill.cc: from DRAM into a store
+    void queue_spill(ObjectPtr object, bool urgent);
+    void spiller();
+    void spill(const ObjectPtr& object);
+    void spilled(const ObjectPtr& object, std::uint64_t version, StoreTier& tier,
+                 ObjectRecord record, Status status);
+    bool spills_pending() const;
+
+    // evict.cc: making room
+    void evictor();
+    void kick_evictor();
+    Status make_room(VolumeId volume, std::uint64_t bytes, Deadline deadline);
+    struct Evicted {
+        std::uint64_t bytes = 0;
+        bool busy = false;  ///< some files were passed over that readers hold right now
+    };
+    Evicted evict_from_dram(std::uint64_t bytes);
+    Evicted evict_from_dram_one(ObjectId id);
+    std::uint64_t evict_from_store(StoreTier& tier, std::uint64_t bytes);
+    std::uint64_t lose(StoreTier* tier, ObjectId id, bool only_if_idle);
+    /// The store that a file of `bytes` should go to, with the bytes charged; null: none has room.
+    StoreTier* charge_store(std::uint64_t bytes);
+    bool charge(StoreTier& tier, std::uint64_t bytes);
+    StoreTier* store_of(std::uint64_t store_uid) const;
+    void store_failed(StoreTier& tier, ObjectId id, const char* doing, const Error& error);
+    static bool healthy(const StoreTier& tier);
+
+    Options options_;
+    std::unique_ptr<Arena> arena_;
+    Room room_;
+    std::vector<std::unique_ptr<StoreTier>> stores_;
+    Catalog* catalog_ = nullptr;
+    CacheCounters counters_;
+    Table objects_;
+
+    mutable Mutex dram_mutex_;  ///< innermost, as a store tier's
+    std::unique_ptr<EvictionPolicy> dram_policy_ GUARDED_BY(dram_mutex_);
+    std::uint64_t dram_files_ GUARDED_BY(dram_mutex_) = 0;
+
+    mutable Mutex uses_mutex_;
+    std::unordered_map<ObjectId, ObjectUse> uses_ GUARDED_BY(uses_mutex_);
+
+    mutable Mutex spill_mutex_;
+    CondVar spill_cv_;
+    std::deque<ObjectPtr> spill_queue_ GUARDED_BY(spill_mutex_);
+    std::vector<ObjectPtr> spill_later_ GUARDED_BY(spill_mutex_);  ///< no store took them
+    std::uint64_t spills_in_flight_ GUARDED_BY(spill_mutex_) = 0;
+    bool stopping_ GUARDED_BY(spill_mutex_) = false;
+
+    Mutex evict_mutex_;
+    CondVar evict_cv_;
+    std::vector<ObjectId> corrupt_ GUARDED_BY(evict_mutex_);
+    bool evict_asked_ GUARDED_BY(evict_mutex_) = false;
+    bool evict_stop_ GUARDED_BY(evict_mutex_) = false;
+
+    std::thread spiller_;
+    std::thread evictor_;
+};
+
+}  // namespace kvfs

@@ -1,0 +1,44 @@
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "fs/base/result.h"
+#include "fs/store/arena.h"
+#include "fs/store/object_store.h"
+
+namespace kvfs {
+
+/// What outlives the daemon of a file's bytes: where they are and how to check them.
+struct ObjectRecord {
+    VolumeId volume = 0;
+    bool scratch = false;
+    bool pinned = false;
+    std::uint64_t store_uid = 0;  ///< 0: in no store
+    std::uint64_t size = 0;
+    std::vector<std::uint32_t> chunk_crcs{};
+};
+
+struct ObjectUse {
+    ObjectId id = 0;
+    std::int64_t atime_ns = 0;
+    std::uint64_t hits = 0;
+};
+
+/// What the cache asks of, and tells, whoever keeps the names (fs/files). Called without any lock of
+/// the cache held unless said; thread-safe.
+class Catalog {
+  public:
+    virtual ~Catalog() = default;
+
+    /// Errors: ENOENT - no such file, or one without bytes that outlived the daemon.
+    virtual Result<ObjectRecord> find_object(ObjectId id) = 0;
+    /// Errors: ENOENT - the file is gone: the caller drops the object.
+    virtual Status save_object(ObjectId id, const ObjectRecord& record) = 0;
+    /// What to write on the object.
+    virtual ObjectLabel label_object(ObjectId id, const ObjectRecord& record) = 0;
+    /// The file has no bytes any more (evicted from the last tier, or corrupt): its name must go.
+    virtual void lose_object(ObjectId id) = 0;
+    virtual void record_uses(const std::vector<ObjectUse>& uses) = 0;
+};
+
+}  // namespace kvfs

@@ -1,0 +1,274 @@
+// Making room: files leave DRAM when a store has them, and leave the last tier for good.
+#include <algorithm>
+
+#include "fs/base/log.h"
+#include "fs/cache/cache.h"
+
+namespace kvfs {
+namespace {
+
+/// How many victims a policy is asked for at a time.
+constexpr std::size_t kVictims = 32;
+/// A store that failed is left alone for this long.
+constexpr std::int64_t kDegradedNs = 10'000'000'000;
+
+std::int64_t steady_ns() {
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now().time_since_epoch())
+        .count();
+}
+
+std::uint64_t part(double fraction, std::uint64_t of) {
+    return static_cast<std::uint64_t>(fraction * static_cast<double>(of));
+}
+
+}  // namespace
+
+bool Cache::healthy(const StoreTier& tier) { return tier.degraded_until_ns < steady_ns(); }
+
+void Cache::store_failed(StoreTier& tier, ObjectId id, const char* doing, const Error& error) {
+    ++counters_.store_errors;
+    if (healthy(tier))
+        spdlog::error("{}: {} object {:016x} failed: {}; not written to for {} s",
+                      tier.store->name(), doing, id, error.message(), kDegradedNs / 1'000'000'000);
+    tier.degraded_until_ns = steady_ns() + kDegradedNs;
+}
+
+StoreTier* Cache::store_of(std::uint64_t store_uid) const {
+    for (const auto& tier : stores_)
+        if (store_uid != 0 && tier->store->uid() == store_uid) return tier.get();
+    return nullptr;
+}
+
+bool Cache::charge(StoreTier& tier, std::uint64_t bytes) {
+    const std::uint64_t capacity = tier.store->capacity();
+    if (bytes > capacity) return false;
+    for (;;) {
+        std::uint64_t over = 0;
+        {
+            const MutexLock lock(tier.mutex);
+            if (tier.used + bytes <= capacity) {
+                tier.used += bytes;
+                return true;
+            }
+            over = tier.used + bytes - capacity;
+        }
+        if (evict_from_store(tier, over) == 0) return false;
+    }
+}
+
+StoreTier* Cache::charge_store(std::uint64_t bytes) {
+    std::vector<std::pair<double, StoreTier*>> by_fill;
+    for (const auto& tier : stores_) {
+        if (!healthy(*tier)) continue;
+        const MutexLock lock(tier->mutex);
+        by_fill.emplace_back(
+            static_cast<double>(tier->used) / static_cast<double>(tier->store->capacity() + 1),
+            tier.get());
+    }
+    std::sort(by_fill.begin(), by_fill.end());
+    for (const auto& [fill, tier] : by_fill)
+        if (charge(*tier, tier->store->footprint(bytes))) return tier;
+    return nullptr;
+}
+
+Status Cache::make_room(VolumeId volume, std::uint64_t bytes, Deadline until) {
+    ++counters_.writer_waits;
+    if (bytes > arena_->capacity()) return Error{ENOSPC, "more than the whole DRAM tier"};
+    for (;;) {
+        const std::uint64_t seen = room_.changes();
+        if (arena_->available(volume) >= bytes) return {};
+        const Evicted evicted = evict_from_dram(bytes);
+        if (evicted.bytes > 0) continue;
+        if (arena_->available(volume) >= bytes) return {};
+        if (!evicted.busy && !spills_pending() && room_.changes() == seen)
+            return Error{ENOSPC, "DRAM holds nothing that may be evicted"};
+        if (!room_.wait(seen, until))
+            return Error{ETIMEDOUT, "no room in DRAM within the I/O timeout"};
+    }
+}
+
+Cache::Evicted Cache::evict_from_dram(std::uint64_t bytes) {
+    Evicted total;
+    std::size_t looked_at = 0;
+    for (std::size_t count = kVictims; total.bytes < bytes; count *= 4) {
+        std::vector<ObjectId> victims;
+        {
+            const MutexLock lock(dram_mutex_);
+            victims = dram_policy_->victims(count);
+        }
+        const std::uint64_t before = total.bytes;
+        for (const ObjectId id : victims) {
+            const Evicted one = evict_from_dram_one(id);
+            total.bytes += one.bytes;
+            total.busy |= one.busy;
+            if (total.bytes >= bytes) return total;
+        }
+        if (total.bytes > before) count = kVictims / 4;  // the front has moved: look there again
+        else if (victims.size() <= looked_at) break;     // seen them all
+        looked_at = total.bytes > before ? 0 : victims.size();
+    }
+    return total;
+}
+
+Cache::Evicted Cache::evict_from_dram_one(ObjectId id) {
+    Evicted done;
+    ObjectPtr object = live(id);
+    if (object == nullptr) {
+        const MutexLock lock(dram_mutex_);
+        dram_policy_->removed(id);
+        return done;
+    }
+    bool lose_it = false;
+    {
+        const MutexLock lock(object->mutex);
+        if (object->content == nullptr) {
+            const MutexLock dram_lock(dram_mutex_);
+            dram_policy_->removed(id);
+            return done;
+        }
+        if (object->state != Object::State::sealed || object->pinned) return done;
+        if (object->spilling || object->converting || object->content.use_count() > 1) {
+            done.busy = true;
+            return done;
+        }
+        const std::uint64_t bytes = object->content->capacity();
+        if (object->store != nullptr) {
+            object->content.reset();
+            done.bytes = bytes;
+            const MutexLock dram_lock(dram_mutex_);
+            dram_policy_->removed(id);
+        } else if (object->spill_failed && object->handles == 0) {
+            lose_it = true;
+            done.bytes = bytes;
+        }
+    }
+    if (lose_it) {
+        object.reset();
+        if (lose(nullptr, id, true) == 0) done.bytes = 0;
+    }
+    if (done.bytes > 0) ++counters_.dram_evictions;
+    if (object != nullptr) retire(std::move(object));
+    return done;
+}
+
+std::uint64_t Cache::evict_from_store(StoreTier& tier, std::uint64_t bytes) {
+    std::uint64_t freed = 0;
+    std::size_t looked_at = 0;
+    for (std::size_t count = kVictims; freed < bytes; count *= 4) {
+        std::vector<ObjectId> victims;
+        {
+            const MutexLock lock(tier.mutex);
+            victims = tier.policy->victims(count);
+        }
+        const std::uint64_t before = freed;
+        for (const ObjectId id : victims) {
+            freed += lose(&tier, id, true);
+            if (freed >= bytes) return freed;
+        }
+        if (freed > before) count = kVictims / 4;
+        else if (victims.size() <= looked_at) break;
+        looked_at = freed > before ? 0 : victims.size();
+    }
+    return freed;
+}
+
+std::uint64_t Cache::lose(StoreTier* tier, ObjectId id, bool only_if_idle) {
+    // Holding the entry keeps everybody from making the object live while its name goes.
+    Table::accessor entry;
+    const bool was_live = !objects_.insert(entry, id);
+    std::uint64_t charged = 0;
+    std::uint64_t in_dram = 0;
+    if (was_live) {
+        const ObjectPtr object = entry->second;
+        const MutexLock lock(object->mutex);
+        const bool idle = object.use_count() == 2 && object->handles == 0 && !object->spilling &&
+                          !object->converting && !object->pinned;
+        if (only_if_idle && !idle) return 0;
+        charged = object->charged;
+        in_dram = object->content ? object->content->capacity() : 0;
+        tier = object->store;
+        object->state = Object::State::lost;
+        object->content.reset();
+        object->store = nullptr;
+        ++object->version;
+        object->changed.notify_all();
+    } else {
+        const auto record = catalog_->find_object(id);
+        StoreTier* const where = record ? store_of(record->store_uid) : nullptr;
+        if (where == nullptr || (only_if_idle && record->pinned)) {
+            objects_.erase(entry);
+            if (!record && tier != nullptr) {  // gone already: the policy had not heard
+                const MutexLock lock(tier->mutex);
+                tier->policy->removed(id);
+            }
+            return 0;
+        }
+        tier = where;
+        charged = tier->store->footprint(record->size);
+    }
+    catalog_->lose_object(id);
+    forget(id, tier, charged);
+    objects_.erase(entry);
+    if (tier != nullptr && only_if_idle) ++counters_.store_evictions;
+    room_.changed();
+    return std::max(charged, in_dram);
+}
+
+void Cache::corrupt(ObjectId id, const std::string& what) {
+    ++counters_.checksum_errors;
+    spdlog::error("{}: the file is dropped", what);
+    {
+        const MutexLock lock(evict_mutex_);
+        corrupt_.push_back(id);
+    }
+    evict_cv_.notify_all();
+}
+
+void Cache::kick_evictor() {
+    if (arena_->used() <= part(options_.watermark_high, arena_->capacity())) {
+        bool full = false;
+        for (const auto& tier : stores_) {
+            const MutexLock lock(tier->mutex);
+            full |= tier->used > part(options_.watermark_high, tier->store->capacity());
+        }
+        if (!full) return;
+    }
+    {
+        const MutexLock lock(evict_mutex_);
+        evict_asked_ = true;
+    }
+    evict_cv_.notify_all();
+}
+
+void Cache::evictor() {
+    for (;;) {
+        std::vector<ObjectId> bad;
+        {
+            MutexLock lock(evict_mutex_);
+            while (!evict_stop_ && !evict_asked_ && corrupt_.empty()) evict_cv_.wait(lock);
+            if (evict_stop_) return;
+            evict_asked_ = false;
+            bad.swap(corrupt_);
+        }
+        for (const ObjectId id : bad) lose(nullptr, id, false);
+
+        const auto over = [this](std::uint64_t used, std::uint64_t capacity) {
+            return used > part(options_.watermark_high, capacity)
+                       ? used - part(options_.watermark_low, capacity)
+                       : 0;
+        };
+        if (const std::uint64_t bytes = over(arena_->used(), arena_->capacity()); bytes > 0)
+            evict_from_dram(bytes);
+        for (const auto& tier : stores_) {
+            std::uint64_t used = 0;
+            {
+                const MutexLock lock(tier->mutex);
+                used = tier->used;
+            }
+            if (const std::uint64_t bytes = over(used, tier->store->capacity()); bytes > 0)
+                evict_from_store(*tier, bytes);
+        }
+    }
+}
+
+}  // namespace kvfs

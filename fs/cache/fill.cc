@@ -1,0 +1,195 @@
+// From a store into DRAM, and past DRAM when it has no room; every chunk is checked on the way.
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+
+#include "fs/base/crc32c.h"
+#include "fs/base/mapping.h"
+#include "fs/cache/cache.h"
+
+namespace kvfs {
+namespace {
+
+constexpr std::uint64_t kDirectAlignment = 4096;
+
+std::uint64_t aligned_up(std::uint64_t bytes) {
+    return (bytes + kDirectAlignment - 1) / kDirectAlignment * kDirectAlignment;
+}
+
+}  // namespace
+
+/// One fill: the content, the object being read, and what each chunk still waits for.
+struct Cache::Fill {
+    ObjectPtr object;
+    std::shared_ptr<Content> content;
+    std::unique_ptr<ObjectReader> reader;
+    StoreTier* tier = nullptr;
+    std::vector<std::uint32_t> crcs;
+    std::uint64_t size = 0;
+    struct Chunk {
+        std::atomic<unsigned> reads{0};
+        std::atomic<int> error{0};
+    };
+    std::vector<Chunk> chunks;
+    std::atomic<std::size_t> chunks_left{0};
+
+    std::uint64_t length(std::size_t chunk) const {
+        return std::min<std::uint64_t>(kChunkBytes, size - chunk * kChunkBytes);
+    }
+};
+
+Status Cache::start_fill(const ObjectPtr& object, MutexLock& lock, Deadline until) {
+    if (object->store == nullptr) return Error{EIO, "the file is in no tier"};
+    object->fill_starting = true;
+    auto fill = std::make_shared<Fill>();
+    fill->object = object;
+    fill->tier = object->store;
+    fill->crcs = object->chunk_crcs;
+    fill->size = object->size;
+    const VolumeId volume = object->volume;
+    lock.unlock();
+
+    const auto prepare = [&]() -> Status {
+        if (fill->size > options_.file_bytes_max)
+            return Error{ENOSPC, "more than one file may have in DRAM"};
+        auto reader = fill->tier->store->open(object->id);
+        if (!reader) return reader.error();
+        fill->reader = std::move(*reader);
+        for (;;) {
+            if (auto memory = arena_->allocate(volume, fill->size)) {
+                fill->content =
+                    std::make_shared<Content>(std::move(*memory), fill->size, room_);
+                return {};
+            }
+            if (Status room = make_room(volume, fill->size, until); !room) return room;
+        }
+    };
+    const Status prepared = prepare();
+
+    lock.lock();
+    object->fill_starting = false;
+    object->changed.notify_all();
+    if (!prepared) {
+        if (prepared.error().code == ENOENT) {
+            corrupt(object->id, fill->tier->store->name() + " has lost object of inode " +
+                                    std::to_string(object->id));
+            return Error{EIO, "its object is missing"};
+        }
+        return prepared;
+    }
+    if (object->state != Object::State::sealed || object->store == nullptr) return {};
+    const std::size_t chunks = (fill->size + kChunkBytes - 1) / kChunkBytes;
+    fill->chunks = std::vector<Fill::Chunk>(chunks);
+    fill->chunks_left = chunks;
+    fill->content->start_fill(chunks);
+    object->content = std::move(fill->content);
+    fill->content = Content::hold(object->content);
+    admit(object->id, fill->size);
+    ++counters_.fills;
+    lock.unlock();
+    for (std::size_t chunk = 0; chunk < chunks; ++chunk) {
+        // The tail of the last chunk is read to a whole sector; the memory is there (arena units).
+        const auto spans =
+            fill->content->spans(chunk * kChunkBytes, aligned_up(fill->length(chunk)));
+        fill->chunks[chunk].reads = static_cast<unsigned>(spans.size());
+        std::uint64_t at = chunk * kChunkBytes;
+        for (const auto& span : spans) {
+            const std::uint64_t wanted = std::min<std::uint64_t>(span.size(), fill->size - at);
+            fill->reader->read(at, span, [this, fill, chunk, wanted](std::int64_t result) {
+                const bool enough = result >= static_cast<std::int64_t>(wanted);
+                chunk_done(fill, chunk, enough || result < 0 ? result : -EIO);
+            });
+            at += span.size();
+        }
+    }
+    lock.lock();
+    return {};
+}
+
+void Cache::chunk_done(const std::shared_ptr<Fill>& fill, std::size_t chunk, std::int64_t result) {
+    Fill::Chunk& state = fill->chunks[chunk];
+    if (result < 0) state.error = static_cast<int>(-result);
+    if (state.reads.fetch_sub(1) != 1) return;  // this chunk's other extents are still on the way
+
+    const std::uint64_t length = fill->length(chunk);
+    Error error{state.error, {}};
+    if (error.code != 0) {
+        store_failed(*fill->tier, fill->object->id, "reading", error);
+        error = Error{EIO, fill->tier->store->name() + " could not be read"};
+    } else {
+        counters_.store_read_bytes += length;
+        std::uint32_t crc = 0;
+        for (const auto& span : fill->content->spans(chunk * kChunkBytes, length))
+            crc = crc32c(span, crc);
+        if (chunk < fill->crcs.size() && crc != fill->crcs[chunk]) {
+            error = Error{EIO, "checksum mismatch"};
+            corrupt(fill->object->id, fill->tier->store->name() + ": object of inode " +
+                                          std::to_string(fill->object->id) +
+                                          " has a bad checksum in its chunk " +
+                                          std::to_string(chunk));
+        }
+    }
+    if (error.code == 0) {
+        fill->content->landed(chunk);
+    } else {
+        fill->content->fail(error);
+        const MutexLock lock(fill->object->mutex);
+        if (fill->object->content == fill->content) fill->object->content.reset();
+    }
+    if (fill->chunks_left.fetch_sub(1) == 1) kick_evictor();
+}
+
+Result<ReadView> Cache::read_chunks(const std::shared_ptr<ObjectReader>& reader, ObjectId id,
+                                    std::uint64_t size, const std::vector<std::uint32_t>& crcs,
+                                    std::uint64_t offset, std::size_t length, Deadline until) {
+    const std::uint64_t from = offset / kChunkBytes * kChunkBytes;
+    const std::uint64_t to =
+        std::min(size, (offset + length + kChunkBytes - 1) / kChunkBytes * kChunkBytes);
+    struct Landing {  // outlives a wait that times out, as the transfer does
+        std::shared_ptr<ObjectReader> reader;
+        Mapping memory;
+        Mutex mutex;
+        CondVar done;
+        bool finished GUARDED_BY(mutex) = false;
+        std::int64_t result GUARDED_BY(mutex) = 0;
+    };
+    auto landing = std::make_shared<Landing>();
+    auto memory = Mapping::anonymous(aligned_up(to - from));
+    if (!memory) return memory.error();
+    landing->memory = std::move(*memory);
+    landing->reader = reader;
+    reader->read(from, landing->memory.bytes(), [landing](std::int64_t result) {
+        const MutexLock lock(landing->mutex);
+        landing->finished = true;
+        landing->result = result;
+        landing->done.notify_all();
+    });
+    {
+        MutexLock lock(landing->mutex);
+        while (!landing->finished)
+            if (!landing->done.wait_until(lock, until))
+                return Error{ETIMEDOUT, "no answer from the store within the I/O timeout"};
+        if (landing->result < static_cast<std::int64_t>(to - from))
+            return Error{EIO, "its object could not be read whole"};
+    }
+    counters_.store_read_bytes += to - from;
+    for (std::uint64_t at = from; at < to && !crcs.empty(); at += kChunkBytes) {
+        const auto chunk = landing->memory.bytes().subspan(
+            at - from, std::min<std::uint64_t>(kChunkBytes, to - at));
+        if (crc32c(chunk) == crcs.at(at / kChunkBytes)) continue;
+        corrupt(id, "object of inode " + std::to_string(id) + " has a bad checksum");
+        return Error{EIO, "checksum mismatch"};
+    }
+    const auto bytes = landing->memory.bytes().subspan(offset - from, length);
+    return ReadView{{bytes}, landing};
+}
+
+Result<ReadView> Cache::read_through(StoreTier& tier, ObjectId id, std::uint64_t size,
+                                     const std::vector<std::uint32_t>& crcs, std::uint64_t offset,
+                                     std::size_t length, Deadline until) {
+    auto reader = tier.store->open(id);
+    if (!reader) return reader.error();
+    return read_chunks(std::move(*reader), id, size, crcs, offset, length, until);
+}
+
+}  // namespace kvfs

@@ -1,0 +1,222 @@
+// Write-behind: sealed files go to a store as soon as the store keeps up, so that evicting them from
+// DRAM later costs nothing.
+#include <algorithm>
+
+#include "fs/base/crc32c.h"
+#include "fs/base/log.h"
+#include "fs/cache/cache.h"
+
+namespace kvfs {
+namespace {
+
+/// Objects being written at a time: enough to keep a device busy with small files.
+constexpr std::uint64_t kSpillsInFlightMax = 8;
+
+std::vector<std::uint32_t> checksum(const Content& content, std::uint64_t size) {
+    std::vector<std::uint32_t> crcs;
+    crcs.reserve((size + kChunkBytes - 1) / kChunkBytes);
+    for (std::uint64_t at = 0; at < size; at += kChunkBytes) {
+        std::uint32_t crc = 0;
+        for (const auto& span : content.spans(at, std::min(kChunkBytes, size - at)))
+            crc = crc32c(span, crc);
+        crcs.push_back(crc);
+    }
+    return crcs;
+}
+
+}  // namespace
+
+void Cache::queue_spill(ObjectPtr object, bool urgent) {
+    {
+        const MutexLock lock(spill_mutex_);
+        if (urgent)
+            spill_queue_.push_front(std::move(object));
+        else
+            spill_queue_.push_back(std::move(object));
+    }
+    spill_cv_.notify_all();
+}
+
+bool Cache::spills_pending() const {
+    const MutexLock lock(spill_mutex_);
+    return !spill_queue_.empty() || spills_in_flight_ > 0;
+}
+
+void Cache::spiller() {
+    for (;;) {
+        ObjectPtr object;
+        {
+            MutexLock lock(spill_mutex_);
+            while (spill_queue_.empty() || spills_in_flight_ >= kSpillsInFlightMax) {
+                if (stopping_ && spill_queue_.empty()) return;
+                spill_cv_.wait(lock);
+            }
+            object = std::move(spill_queue_.front());
+            spill_queue_.pop_front();
+            ++spills_in_flight_;
+        }
+        spill(object);
+        retire(std::move(object));
+    }
+}
+
+void Cache::spill(const ObjectPtr& object) {
+    std::shared_ptr<Content> content;
+    ObjectRecord record;
+    std::uint64_t version = 0;
+    bool wanted = false;
+    {
+        const MutexLock lock(object->mutex);
+        wanted = object->state == Object::State::sealed && object->store == nullptr &&
+                 !object->unlinked && !object->spilling && !object->converting;
+        if (wanted) {
+            object->spilling = true;
+            if (object->content != nullptr) content = Content::hold(object->content);
+            record = record_of(*object);
+            version = object->version;
+        }
+    }
+    if (!wanted) {
+        const MutexLock lock(spill_mutex_);
+        --spills_in_flight_;
+        spill_cv_.notify_all();
+        return;
+    }
+    if (content != nullptr) record.chunk_crcs = checksum(*content, record.size);
+    StoreTier* tier = charge_store(record.size);
+    if (tier == nullptr) {
+        static StoreTier none;
+        spilled(object, version, none, std::move(record), Error{ENOSPC, "no store has room"});
+        return;
+    }
+    record.store_uid = tier->store->uid();
+    std::vector<std::span<const std::byte>> pieces;
+    if (content != nullptr)
+        for (const auto& span : content->spans(0, record.size)) pieces.emplace_back(span);
+    const ObjectLabel label = catalog_->label_object(object->id, record);
+    tier->store->put(object->id, label, std::move(pieces),
+                     [this, object, content, version, tier, record](Status status) mutable {
+                         content.reset();
+                         spilled(object, version, *tier, std::move(record), std::move(status));
+                     });
+}
+
+void Cache::spilled(const ObjectPtr& object, std::uint64_t version, StoreTier& tier,
+                    ObjectRecord record, Status status) {
+    const bool charged = tier.store != nullptr;
+    const std::uint64_t bytes = charged ? tier.store->footprint(record.size) : 0;
+    if (status) {
+        // The record goes first: once the store shows up in the object, DRAM may be given up.
+        status = catalog_->save_object(object->id, record);
+    } else if (charged) {
+        store_failed(tier, object->id, "writing", status.error());
+    }
+    bool kept = false;
+    bool again = false;
+    {
+        const MutexLock lock(object->mutex);
+        object->spilling = false;
+        kept = status.ok() && version == object->version && !object->unlinked;
+        again = !status && status.error().code != ENOENT && !object->unlinked;
+        object->spill_failed = again;
+        if (kept) {
+            object->store = &tier;
+            object->charged = bytes;
+            object->chunk_crcs = std::move(record.chunk_crcs);
+        }
+    }
+    object->changed.notify_all();
+    if (kept) {
+        ++counters_.spills;
+        counters_.spilled_bytes += record.size;
+        {
+            const MutexLock lock(tier.mutex);
+            tier.policy->admitted(object->id, bytes);
+            ++tier.files;
+        }
+        kick_evictor();
+    } else if (charged) {
+        if (status) static_cast<void>(tier.store->remove(object->id));
+        const MutexLock lock(tier.mutex);
+        tier.used -= std::min(tier.used, bytes);
+    }
+    {
+        const MutexLock lock(spill_mutex_);
+        --spills_in_flight_;
+        if (again) spill_later_.push_back(object);
+        // Under the lock: stop() may end the cache as soon as it sees the count.
+        spill_cv_.notify_all();
+        room_.changed();
+    }
+}
+
+Status Cache::sync(const ObjectPtr& object) {
+    const Deadline until = deadline();
+    std::shared_ptr<UniqueFd> scratch;
+    StoreTier* tier = nullptr;
+    std::optional<ObjectRecord> record;
+    {
+        MutexLock lock(object->mutex);
+        while (object->converting)
+            if (Status waited = wait_changed(*object, lock, until); !waited) return waited;
+        if (object->unlinked) return {};  // nothing of it is to survive
+        if (object->state == Object::State::writing) seal(*object, lock);
+        object->spill_failed = false;
+        while (object->state == Object::State::sealed && object->store == nullptr) {
+            if (object->unlinked) return {};
+            if (object->spill_failed) return Error{EIO, "no store took the file"};
+            if (!object->spilling) {
+                lock.unlock();
+                queue_spill(object, true);
+                lock.lock();
+            }
+            if (object->store != nullptr || object->spill_failed) continue;
+            if (Status waited = wait_changed(*object, lock, until); !waited) return waited;
+        }
+        if (object->state == Object::State::lost) return Error{EIO, "the file was lost"};
+        tier = object->store;
+        if (object->state == Object::State::scratch) {
+            auto file = scratch_file(*object);
+            if (!file) return file.error();
+            scratch = *file;
+            record = record_of(*object);
+        }
+    }
+    if (scratch != nullptr) {
+        if (::fdatasync(scratch->get()) != 0) return errno_error("fdatasync of a scratch file");
+        return catalog_->save_object(object->id, *record);
+    }
+    auto reader = tier->store->open(object->id);
+    if (!reader) return reader.error();
+    const int fd = (*reader)->direct_fd();
+    if (fd >= 0 && ::fsync(fd) != 0) return errno_error("fsync of the object");
+    return {};
+}
+
+void Cache::stop() {
+    if (!spiller_.joinable()) return;
+    const Deadline until = deadline();
+    {
+        MutexLock lock(spill_mutex_);
+        stopping_ = true;
+        spill_cv_.notify_all();
+        while (!spill_queue_.empty() || spills_in_flight_ > 0)
+            if (!spill_cv_.wait_until(lock, until)) break;
+        if (!spill_queue_.empty())
+            spdlog::warn("{} files were not spilled within {} s and are lost", spill_queue_.size(),
+                         options_.io_timeout.count() / 1000);
+        spill_queue_.clear();
+        spill_later_.clear();
+        spill_cv_.notify_all();
+    }
+    spiller_.join();
+    {
+        const MutexLock lock(evict_mutex_);
+        evict_stop_ = true;
+    }
+    evict_cv_.notify_all();
+    evictor_.join();
+    flush_uses();
+}
+
+}  // namespace kvfs

@@ -1,0 +1,176 @@
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "fs/base/clock.h"
+#include "fs/base/result.h"
+#include "fs/cache/cache.h"
+#include "fs/names/namespace.h"
+
+namespace kvfs {
+
+/// Who asks, for requests that the kernel has not checked (mapper clients). FUSE requests are checked
+/// by the kernel (default_permissions).
+struct Caller {
+    std::uint32_t uid = 0;
+    std::uint32_t gid = 0;
+    std::vector<std::uint32_t> groups{};  ///< supplementary
+};
+
+/// What stat shows of a name.
+struct Attributes {
+    Inode inode;               ///< with the live size and times of a file that is being written
+    std::uint64_t blocks = 0;  ///< 512-byte units that this host holds, in DRAM or on SSD, counted once
+};
+
+/// One open of one file. Made by Files, used by one front; the file's bytes stay until it is released.
+struct Handle {
+    Ino ino = 0;
+    ObjectPtr object;
+    bool writes = false;
+};
+
+/// What both fronts - the FUSE mount and the mapper socket - do with a name: the one place where names
+/// (Namespace) and bytes (Cache) meet. Everything that concerns names alone (lookup of symlinks'
+/// targets, listing) is asked of names() directly.
+///
+/// Thread-safe. Blocking calls end within Cache::Options::io_timeout (ETIMEDOUT).
+class Files final : private Catalog {
+  public:
+    /// `cache` must not be used by anyone else; it learns of its catalog here. Cleans up what a daemon
+    /// that died left: unlinked files, files that never were sealed.
+    static Result<std::unique_ptr<Files>> open(Namespace& names, Cache& cache);
+    ~Files() override;
+
+    Namespace& names() { return names_; }
+    Cache& cache() { return cache_; }
+
+    // --- names -------------------------------------------------------------------------------------
+    Result<Attributes> lookup(Ino parent, std::string_view name);
+    Result<Attributes> attributes(Ino ino);
+    Result<Attributes> change(Ino ino, const Namespace::Change& change);  ///< size: truncates
+    Result<Attributes> make(Ino parent, std::string_view name, const Namespace::NewInode& what);
+    Status unlink(Ino parent, std::string_view name);
+    Status rmdir(Ino parent, std::string_view name);
+    Status rename(Ino parent, std::string_view name, Ino new_parent, std::string_view new_name,
+                  Namespace::RenameFlag flag);
+
+    /// xattrs: user.* and, as far as the kernel lets them through, others are stored; user.kvfs.* are
+    /// the file's controls and state: pin (settable), tier, hits, resident, crc32c (read only).
+    /// On the root: user.kvfs.stats, the daemon's statistics as JSON, and user.kvfs.socket.
+    /// Errors: as Namespace; EPERM - a read-only user.kvfs.*; ENOTSUP - an unknown one; EINVAL - a
+    /// value that does not parse.
+    Status set_xattr(Ino ino, std::string_view name, std::string_view value,
+                     Namespace::XattrMode mode);
+    Result<std::string> xattr(Ino ino, std::string_view name);
+    Result<std::vector<std::string>> xattrs(Ino ino);
+    Status remove_xattr(Ino ino, std::string_view name);
+
+    // --- bytes -------------------------------------------------------------------------------------
+    struct OpenFlags {
+        bool write = false;
+        bool truncate = false;
+    };
+    /// Errors: ENOENT, ESTALE - gone (the kernel then looks the name up again); EISDIR; EIO.
+    Result<std::unique_ptr<Handle>> open(Ino ino, OpenFlags flags);
+    /// make() of a regular file and open() of it. Errors: EEXIST.
+    struct Created {
+        Attributes attributes;
+        std::unique_ptr<Handle> handle;
+    };
+    Result<Created> create(Ino parent, std::string_view name, const Namespace::NewInode& what,
+                           OpenFlags flags);
+    /// Closes; the last writer's release seals the file.
+    void release(std::unique_ptr<Handle> handle);
+
+    /// File bytes [offset, offset + length), whole; fewer only at the end of the file. The view pins
+    /// them. Errors: EIO - checksum or device; ETIMEDOUT.
+    Result<ReadView> read(Handle& handle, std::uint64_t offset, std::size_t length);
+    /// All of `bytes` or an error. Errors: EBADF, EFBIG, ENOSPC - nothing left to evict; ETIMEDOUT.
+    Status write(Handle& handle, std::uint64_t offset, std::span<const std::byte> bytes);
+    /// fallocate mode 0 (`keep_size`: FALLOC_FL_KEEP_SIZE). Errors: as write.
+    Status allocate(Handle& handle, std::uint64_t offset, std::uint64_t length, bool keep_size);
+    /// Returns when the file's bytes and its record are on SSD. Errors: EIO, ETIMEDOUT.
+    Status sync(Handle& handle);
+    /// Makes all names survive a power loss.
+    Status sync_names();
+
+    struct Capacity {
+        std::uint64_t bytes = 0;  ///< what the cache may hold: the tiers' quotas
+        std::uint64_t bytes_used = 0;
+        std::uint64_t files = 0;
+    };
+    Capacity capacity() const;
+
+    /// The daemon's statistics, JSON (see kvfs-stats in kvfs(1)).
+    std::string statistics() const;
+    /// Shown as user.kvfs.socket and in the statistics. Set once, before serving.
+    void set_socket_path(std::string path) { socket_path_ = std::move(path); }
+
+    /// Called on an internal thread, with no lock held, when a name appeared or went other than by a
+    /// request through the mount (evicted, published or unlinked by a mapper client): the front drops
+    /// what the kernel remembers. Set once, before serving; nullptr to stop.
+    using NameListener = std::function<void(Ino parent, const std::string& name, Ino ino)>;
+    void set_name_listener(NameListener listener);
+
+    // --- for the mapper's front --------------------------------------------------------------------
+    /// Walks `path` (relative to the mount's root, "." and empty components ignored, ".." and symlinks
+    /// refused with EINVAL / ELOOP) with the caller's permissions.
+    /// Errors: ENOENT, ENOTDIR, EACCES.
+    Result<Attributes> resolve(std::string_view path, const Caller& caller);
+    /// May `caller` read (write: write) `inode` by its mode?
+    static bool permitted(const Inode& inode, const Caller& caller, bool write);
+
+    /// The bytes of a sealed file, for reading them without the mount: where they are now, and that
+    /// they stay. Counts as a hit.
+    /// Errors: ENOENT - gone, or not sealed yet; EISDIR.
+    Result<Lease> lease(Ino ino);
+
+    /// Room in DRAM for a file that does not exist yet, to be filled by a mapper client.
+    struct Draft {
+        Ino parent = 0;
+        std::string name;
+        Namespace::NewInode what;
+        std::shared_ptr<Content> content;
+    };
+    /// Errors: ENOENT / EACCES - the directory; EFBIG - more than one file may have in DRAM
+    /// (Cache::file_bytes_max); ENOSPC; ETIMEDOUT.
+    Result<Draft> draft(std::string_view path, std::uint64_t size, std::uint32_t mode,
+                        const Caller& caller);
+    /// The draft becomes the file of its name, replacing an older one, sealed, at once and whole.
+    Result<Attributes> publish(Draft draft);
+    /// Directories of `path`'s parent, made as needed with mode 0755. Errors: EACCES, ENOTDIR.
+    Status make_directories(std::string_view path, const Caller& caller);
+
+  private:
+    class Notifier;
+    Files(Namespace& names, Cache& cache);
+
+    // Catalog: what the cache asks of and tells the namespace.
+    Result<ObjectRecord> find_object(ObjectId id) override;
+    Status save_object(ObjectId id, const ObjectRecord& record) override;
+    ObjectLabel label_object(ObjectId id, const ObjectRecord& record) override;
+    void lose_object(ObjectId id) override;
+    void record_uses(const std::vector<ObjectUse>& uses) override;
+
+    Status clean_up();
+    Attributes describe(Inode inode) const;
+    /// Bytes and record of an unlinked inode go, now or with its last handle.
+    void drop(const Inode& orphan);
+    Result<std::string> state_xattr(const Inode& inode, std::string_view key);
+    Result<Inode> walk(std::string_view path, const Caller& caller, bool need_write_on_last_dir,
+                       std::string* last_name);
+
+    Namespace& names_;
+    Cache& cache_;
+    std::string socket_path_;
+    std::unique_ptr<Notifier> notifier_;
+};
+
+}  // namespace kvfs
