@@ -26,16 +26,16 @@ struct ObjectLabel {
     std::vector<std::uint32_t> chunk_crcs;  ///< CRC32C of every kChunkBytes; empty: not checksummed
 };
 
-/// An object that is open for reading; the bytes stay readable while it lives, also after the object
-/// was removed or replaced.
+/// An object that is open for reading; the bytes stay readable while it lives, also after the
+/// object was removed or replaced.
 class ObjectReader {
   public:
     virtual ~ObjectReader() = default;
 
-    /// Reads object bytes [offset, offset + into.size()); the tail of `into` beyond the object's end
-    /// is left alone. Requires: offset, into.data() and into.size() multiples of 4096 (O_DIRECT).
-    /// `done` runs once, on a thread of the store, and must not block: bytes read or negative errno.
-    /// `this` and `into` must stay until then.
+    /// Reads object bytes [offset, offset + into.size()); the tail of `into` beyond the object's
+    /// end is left alone. Requires: offset, into.data() and into.size() multiples of 4096
+    /// (O_DIRECT). `done` runs once, on a thread of the store, and must not block: bytes read or
+    /// negative errno. `this` and `into` must stay until then.
     virtual void read(std::uint64_t offset, std::span<std::byte> into,
                       std::function<void(std::int64_t)> done) = 0;
 
@@ -55,14 +55,14 @@ class ObjectStore {
 
     /// How people name the store: "ssd:/var/lib/kvfs".
     virtual std::string name() const = 0;
-    /// Identifies the store over restarts and reorderings of the command line: made once, at random,
-    /// when the store was first used.
+    /// Identifies the store over restarts and reorderings of the command line: made once, at
+    /// random, when the store was first used.
     virtual std::uint64_t uid() const = 0;
 
     /// Writes the object `id` from `pieces`, which hold label.size bytes in order, and labels it.
     /// Every piece is 4096-aligned and, except the last, a multiple of 4096 long; the bytes between
-    /// the last piece's end and its next multiple of 4096 are readable (arena extents are such memory).
-    /// `pieces`' memory must stay until `done` has run, once, on a thread of the store.
+    /// the last piece's end and its next multiple of 4096 are readable (arena extents are such
+    /// memory). `pieces`' memory must stay until `done` has run, once, on a thread of the store.
     virtual void put(ObjectId id, const ObjectLabel& label,
                      std::vector<std::span<const std::byte>> pieces,
                      std::function<void(Status)> done) = 0;
@@ -70,8 +70,9 @@ class ObjectStore {
     /// Errors: ENOENT.
     virtual Result<std::unique_ptr<ObjectReader>> open(ObjectId id) = 0;
 
-    /// Opens `id` for reading and writing in place, creating it empty when absent: the file behind a
-    /// scratch file. The caller does the I/O. Errors: ENOTSUP - this store has only whole objects.
+    /// Opens `id` for reading and writing in place, creating it empty when absent: the file behind
+    /// a scratch file. The caller does the I/O. Errors: ENOTSUP - this store has only whole
+    /// objects.
     virtual Result<UniqueFd> open_in_place(ObjectId id) {
         static_cast<void>(id);
         return Error{ENOTSUP, name() + " has no files that can be written in place"};
@@ -83,14 +84,16 @@ class ObjectStore {
     /// Removes the object. Absent is fine. Bytes come back when the last reader goes.
     virtual Status remove(ObjectId id) = 0;
 
-    /// Calls `visit` for every object; stops when it returns false. For start-up repair and fsck, not
-    /// for the data path. An object whose label cannot be read is given with an empty path.
+    /// Calls `visit` for every object; stops when it returns false. For start-up repair and fsck,
+    /// not for the data path. An object whose label cannot be read is given with an empty path.
     virtual Status scan(const std::function<bool(ObjectId, const ObjectLabel&)>& visit) = 0;
 
     /// The most bytes the store may hold: its quota, or what its device has.
     virtual std::uint64_t capacity() const = 0;
     /// Bytes an object of `size` bytes takes there.
-    virtual std::uint64_t footprint(std::uint64_t size) const { return (size + 4095) / 4096 * 4096; }
+    virtual std::uint64_t footprint(std::uint64_t size) const {
+        return (size + 4095) / 4096 * 4096;
+    }
 };
 
 }  // namespace kvfs

@@ -12,8 +12,8 @@ namespace kvfs {
 ///
 ///     DIR/kvfs.json              format version and the store's uid
 ///     DIR/lock                   flock'ed by the daemon that uses the directory
-///     DIR/objects/hh/hh/<id>     <id>: 16 hex digits; hh: its last two bytes; exactly the file's bytes
-///     DIR/tmp/                   objects being written; emptied at start
+///     DIR/objects/hh/hh/<id>     <id>: 16 hex digits; hh: its last two bytes; exactly the file's
+///     bytes DIR/tmp/                   objects being written; emptied at start
 ///
 /// An object's label is its xattr user.kvfs (JSON; an administrator can read it with getfattr).
 class SsdStore final : public ObjectStore {
@@ -24,9 +24,9 @@ class SsdStore final : public ObjectStore {
         unsigned depth = 64;            ///< transfers in flight
     };
 
-    /// Opens or makes the store. Errors, each a sentence with the directory and the way out: EACCES /
-    /// EROFS - cannot be written; EBUSY - another daemon uses it; ENOTSUP - the file system has no
-    /// O_DIRECT or no user xattrs; EINVAL - the directory is of another format version; ENOSPC.
+    /// Opens or makes the store. Errors, each a sentence with the directory and the way out: EACCES
+    /// / EROFS - cannot be written; EBUSY - another daemon uses it; ENOTSUP - the file system has
+    /// no O_DIRECT or no user xattrs; EINVAL - the directory is of another format version; ENOSPC.
     static Result<std::unique_ptr<SsdStore>> open(const Options& options);
     ~SsdStore() override;
 

@@ -1,0 +1,22 @@
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include "fs/base/fd.h"
+#include "fs/base/result.h"
+
+namespace kvfs {
+
+/// The directory of an SSD store, ready for use and locked against other daemons.
+struct SsdDirectory {
+    std::string path;  ///< absolute
+    UniqueFd lock;
+    std::uint64_t uid = 0;
+    std::uint64_t capacity = 0;
+};
+
+/// Makes what is missing of `directory` (not its parents), locks it, empties tmp/, and tries out
+/// what the store needs of the file system. Errors as SsdStore::open says.
+Result<SsdDirectory> open_ssd_directory(const std::string& directory, std::uint64_t quota_bytes);
+
+}  // namespace kvfs

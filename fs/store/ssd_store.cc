@@ -1,0 +1,255 @@
+#include "fs/store/ssd_store.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cassert>
+#include <utility>
+
+#include "fs/base/mutex.h"
+#include "fs/store/object_files.h"
+#include "fs/store/ssd_directory.h"
+#include "fs/store/worker.h"
+
+namespace kvfs {
+namespace {
+
+constexpr std::size_t kBlockBytes = 4096;
+/// Together they keep a device busy; more would only stand before the reads of others.
+constexpr std::size_t kWriteBytes = 1 << 20;
+constexpr unsigned kWritesInFlight = 8;
+
+std::size_t whole_blocks(std::size_t bytes) {
+    return (bytes + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
+}
+
+}  // namespace
+
+// An object is made on two threads: the worker opens the temporary file (begin) and, when the last
+// write is over, cuts, labels and renames it (finish); the ring's thread only sends the next write.
+class SsdStore::Impl {
+  public:
+    Impl(SsdDirectory directory, std::unique_ptr<Ring> ring)
+        : directory_(std::move(directory)), files_(directory_.path), ring_(std::move(ring)) {}
+
+    void put(ObjectId id, const ObjectLabel& label, std::vector<std::span<const std::byte>> pieces,
+             std::function<void(Status)> done) EXCLUDES(mutex_);
+    void wait_for_puts() EXCLUDES(mutex_);
+
+    const SsdDirectory& directory() const { return directory_; }
+    ObjectFiles& files() { return files_; }
+    Ring& ring() { return *ring_; }
+
+  private:
+    struct Put;
+
+    void begin(const std::shared_ptr<Put>& put);
+    void send_writes(const std::shared_ptr<Put>& put);
+    void written(const std::shared_ptr<Put>& put, std::size_t asked, std::int64_t result);
+    void finish(Put& put) EXCLUDES(mutex_);
+    Status open_temporary(Put& put);
+    Status publish(Put& put);
+
+    const SsdDirectory directory_;
+    ObjectFiles files_;
+    const std::unique_ptr<Ring> ring_;
+    Mutex mutex_;
+    CondVar put_over_;
+    unsigned puts_ GUARDED_BY(mutex_) = 0;
+    Worker worker_{"kvfs-ssd"};  ///< last: its thread uses the members above
+};
+
+struct SsdStore::Impl::Put {
+    ObjectId id;
+    ObjectLabel label;
+    std::vector<std::span<const std::byte>> pieces;
+    std::function<void(Status)> done;
+    std::string path{};
+    UniqueFd fd{};
+
+    Mutex mutex{};
+    std::size_t piece GUARDED_BY(mutex) = 0;  ///< the next write is from here,
+    std::size_t piece_offset GUARDED_BY(mutex) = 0;
+    std::uint64_t offset GUARDED_BY(mutex) = 0;  ///< to here
+    unsigned in_flight GUARDED_BY(mutex) = 0;
+    int error GUARDED_BY(mutex) = 0;
+
+    /// The next write; empty when there is none.
+    std::span<const std::byte> next() REQUIRES(mutex) {
+        while (piece < pieces.size() && piece_offset >= pieces[piece].size()) {
+            ++piece;
+            piece_offset = 0;
+        }
+        if (piece == pieces.size()) return {};
+        const std::size_t left = pieces[piece].size() - piece_offset;
+        const std::byte* at = pieces[piece].data() + piece_offset;
+        piece_offset += std::min(left, kWriteBytes);
+        return {at, whole_blocks(std::min(left, kWriteBytes))};
+    }
+};
+
+void SsdStore::Impl::put(ObjectId id, const ObjectLabel& label,
+                         std::vector<std::span<const std::byte>> pieces,
+                         std::function<void(Status)> done) {
+    {
+        MutexLock lock(mutex_);
+        ++puts_;
+    }
+    auto put = std::make_shared<Put>(id, label, std::move(pieces), std::move(done));
+    worker_.post([this, put = std::move(put)] { begin(put); });
+}
+
+void SsdStore::Impl::wait_for_puts() {
+    MutexLock lock(mutex_);
+    while (puts_ > 0) put_over_.wait(lock);
+}
+
+void SsdStore::Impl::begin(const std::shared_ptr<Put>& put) {
+    if (const Status opened = open_temporary(*put); !opened) {
+        MutexLock lock(put->mutex);
+        put->error = opened.error().code;
+    }
+    send_writes(put);
+}
+
+Status SsdStore::Impl::open_temporary(Put& put) {
+    put.path = files_.temporary_path(put.id);
+    put.fd = UniqueFd(
+        ::open(put.path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_DIRECT | O_CLOEXEC, 0600));
+    if (!put.fd) return errno_error();
+    const auto bytes = static_cast<off_t>(whole_blocks(put.label.size));
+    // Now, so that a full device is known before anything is written, and so that no write has to
+    // extend the file: those would wait for each other.
+    if (bytes == 0 || ::fallocate(put.fd.get(), 0, 0, bytes) == 0) return {};
+    if (errno == EOPNOTSUPP && ::ftruncate(put.fd.get(), bytes) == 0) return {};
+    return errno_error();
+}
+
+/// Keeps the put's share of the device busy. The last write to end hands the put to the worker.
+void SsdStore::Impl::send_writes(const std::shared_ptr<Put>& put) {
+    MutexLock lock(put->mutex);
+    while (put->error == 0 && put->in_flight < kWritesInFlight) {
+        const std::span<const std::byte> from = put->next();
+        if (from.empty()) break;
+        ++put->in_flight;
+        ring_->write(
+            put->fd.get(), from, std::exchange(put->offset, put->offset + from.size()),
+            [this, put, asked = from.size()](std::int64_t result) { written(put, asked, result); });
+    }
+    if (put->in_flight == 0) worker_.post([this, put] { finish(*put); });
+}
+
+void SsdStore::Impl::written(const std::shared_ptr<Put>& put, std::size_t asked,
+                             std::int64_t result) {
+    {
+        MutexLock lock(put->mutex);
+        --put->in_flight;
+        if (result < 0)
+            put->error = static_cast<int>(-result);
+        else if (static_cast<std::size_t>(result) < asked)
+            put->error = EIO;
+        if (put->error != 0 && put->in_flight > 0) return;
+    }
+    send_writes(put);
+}
+
+void SsdStore::Impl::finish(Put& put) {
+    int error = 0;
+    {
+        MutexLock lock(put.mutex);
+        error = put.error;
+    }
+    Status status = error == 0 ? publish(put) : Error{error, "writing " + put.path};
+    if (!status && put.fd) ::unlink(put.path.c_str());
+    put.fd.reset();
+    std::exchange(put.done, nullptr)(std::move(status));
+    MutexLock lock(mutex_);
+    if (--puts_ == 0) put_over_.notify_all();
+}
+
+Status SsdStore::Impl::publish(Put& put) {
+    const bool is_cut = put.label.size % kBlockBytes != 0;
+    if (is_cut && ::ftruncate(put.fd.get(), static_cast<off_t>(put.label.size)) != 0)
+        return errno_error("ftruncate " + put.path);
+    return files_.publish(put.path, put.id, put.label);
+}
+
+namespace {
+
+class SsdReader final : public ObjectReader {
+  public:
+    SsdReader(std::shared_ptr<void> store, Ring& ring, UniqueFd fd)
+        : store_(std::move(store)), ring_(ring), fd_(std::move(fd)) {}
+
+    void read(std::uint64_t offset, std::span<std::byte> into,
+              std::function<void(std::int64_t)> done) override {
+        ring_.read(fd_.get(), into, offset, std::move(done));
+    }
+    int direct_fd() const override { return fd_.get(); }
+
+  private:
+    std::shared_ptr<void> store_;  ///< keeps the ring
+    Ring& ring_;
+    UniqueFd fd_;
+};
+
+}  // namespace
+
+SsdStore::SsdStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+SsdStore::~SsdStore() { impl_->wait_for_puts(); }
+
+Result<std::unique_ptr<SsdStore>> SsdStore::open(const Options& options) {
+    auto directory = open_ssd_directory(options.directory, options.quota_bytes);
+    if (!directory) return directory.error();
+    auto ring = Ring::create({.depth = options.depth});
+    if (!ring) return ring.error();
+    auto impl = std::make_unique<Impl>(std::move(*directory), std::move(*ring));
+    return std::unique_ptr<SsdStore>(new SsdStore(std::move(impl)));
+}
+
+std::string SsdStore::name() const { return "ssd:" + impl_->directory().path; }
+std::uint64_t SsdStore::uid() const { return impl_->directory().uid; }
+std::uint64_t SsdStore::capacity() const { return impl_->directory().capacity; }
+Ring& SsdStore::ring() { return impl_->ring(); }
+
+void SsdStore::put(ObjectId id, const ObjectLabel& label,
+                   std::vector<std::span<const std::byte>> pieces,
+                   std::function<void(Status)> done) {
+    impl_->put(id, label, std::move(pieces), std::move(done));
+}
+
+Result<std::unique_ptr<ObjectReader>> SsdStore::open(ObjectId id) {
+    UniqueFd fd(::open(impl_->files().path_of(id).c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC));
+    if (!fd) return Error{errno, {}};
+    return std::unique_ptr<ObjectReader>(
+        std::make_unique<SsdReader>(impl_, impl_->ring(), std::move(fd)));
+}
+
+Result<UniqueFd> SsdStore::open_in_place(ObjectId id) {
+    const std::string path = impl_->files().path_of(id);
+    // Without O_DIRECT: the caller reads and writes at any offset.
+    const auto open_it = [&] {
+        return UniqueFd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    };
+    UniqueFd fd = open_it();
+    if (!fd && errno == ENOENT) {
+        if (Status status = impl_->files().make_directories(id); !status) return status.error();
+        fd = open_it();
+    }
+    if (!fd) return errno_error("open " + path);
+    return fd;
+}
+
+Status SsdStore::relabel(ObjectId id, const ObjectLabel& label) {
+    return impl_->files().relabel(id, label);
+}
+
+Status SsdStore::remove(ObjectId id) { return impl_->files().remove(id); }
+
+Status SsdStore::scan(const std::function<bool(ObjectId, const ObjectLabel&)>& visit) {
+    return impl_->files().scan(visit);
+}
+
+}  // namespace kvfs
