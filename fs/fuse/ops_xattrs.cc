@@ -1,0 +1,78 @@
+// Extended attributes.
+#include <sys/xattr.h>
+
+#include <string_view>
+
+#include "fs/fuse/reply.h"
+
+namespace kvfs::fuse {
+namespace {
+
+/// POSIX ACLs would be kept but not enforced, and every `ls -l` asks for them.
+bool unsupported(std::string_view name) { return name.starts_with("system."); }
+
+/// How getxattr and listxattr answer: with the size alone when asked with none, else whole or
+/// ERANGE.
+void reply_sized(fuse_req_t req, const Result<std::string>& value, std::size_t size) {
+    if (!value.ok()) return reply_error(req, value.error());
+    if (size == 0) {
+        fuse_reply_xattr(req, value->size());
+    } else if (value->size() > size) {
+        reply_error(req, Error{ERANGE});
+    } else {
+        fuse_reply_buf(req, value->data(), value->size());
+    }
+}
+
+void getxattr(fuse_req_t req, fuse_ino_t ino, const char* name, std::size_t size) {
+    const auto value = stale_if_gone(checked("getxattr", [&]() -> Result<std::string> {
+        if (unsupported(name)) return Error{EOPNOTSUPP};
+        return front_of(req).files.xattr(ino, name);
+    }));
+    reply_sized(req, value, size);
+}
+
+void setxattr(fuse_req_t req, fuse_ino_t ino, const char* name, const char* value, std::size_t size,
+              int flags) {
+    reply(req, stale_if_gone(checked("setxattr", [&]() -> Status {
+              if (unsupported(name)) return Error{EOPNOTSUPP};
+              auto mode = Namespace::XattrMode::any;
+              if (flags == XATTR_CREATE) {
+                  mode = Namespace::XattrMode::create_only;
+              } else if (flags == XATTR_REPLACE) {
+                  mode = Namespace::XattrMode::replace_only;
+              } else if (flags != 0) {
+                  return Error{EINVAL};
+              }
+              return front_of(req).files.set_xattr(ino, name, {value, size}, mode);
+          })));
+}
+
+void listxattr(fuse_req_t req, fuse_ino_t ino, std::size_t size) {
+    const auto names = stale_if_gone(checked("listxattr", [&]() -> Result<std::string> {
+        auto listed = front_of(req).files.xattrs(ino);
+        if (!listed.ok()) return listed.error();
+        std::string joined;
+        for (const auto& name : *listed) joined.append(name).push_back('\0');
+        return joined;
+    }));
+    reply_sized(req, names, size);
+}
+
+void removexattr(fuse_req_t req, fuse_ino_t ino, const char* name) {
+    reply(req, stale_if_gone(checked("removexattr", [&]() -> Status {
+              if (unsupported(name)) return Error{EOPNOTSUPP};
+              return front_of(req).files.remove_xattr(ino, name);
+          })));
+}
+
+}  // namespace
+
+void set_xattr_ops(fuse_lowlevel_ops& ops) {
+    ops.getxattr = counted<getxattr>;
+    ops.setxattr = counted<setxattr>;
+    ops.listxattr = counted<listxattr>;
+    ops.removexattr = counted<removexattr>;
+}
+
+}  // namespace kvfs::fuse
