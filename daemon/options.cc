@@ -180,7 +180,8 @@ Result<Options> interpret(const Settings& settings, const Surroundings& surround
     }
     if (const auto found = settings.find("options"); found != settings.end())
         for (const auto& setting : found->second)
-            options.fuse_options += (options.fuse_options.empty() ? "" : ",") + setting.value;
+            for (auto& option : split_at_commas(setting.value))
+                if (!option.empty()) options.fuse_options.push_back(std::move(option));
     if (auto parsed = parse_mount_point(settings, surroundings, options); !parsed)
         return parsed.error();
     const auto socket = single(settings, "socket", "");

@@ -19,7 +19,7 @@ struct Options {
     std::vector<Ssd> ssds;    ///< at least one
     std::string socket;       ///< never empty: see default_socket()
     std::string mount_point;  ///< empty with no_mount
-    std::string fuse_options;
+    std::vector<std::string> fuse_options;
     std::string log_level = "info";
     std::chrono::milliseconds io_timeout{30'000};
     bool no_mount = false;

@@ -1,0 +1,111 @@
+#include "daemon/wire.h"
+
+#include <filesystem>
+#include <utility>
+#include <vector>
+
+#include "daemon/rebuild.h"
+#include "fs/base/log.h"
+#include "fs/base/size.h"
+#include "fs/store/arena.h"
+#include "fs/store/ssd_store.h"
+
+namespace kvfs {
+namespace {
+
+using Stores = std::vector<std::unique_ptr<ObjectStore>>;
+
+/// Lets each store's transfers use the arena's memory without the kernel pinning it every time.
+void register_memory(Arena& arena, const std::vector<Ring*>& rings) {
+    arena.set_slab_listener([rings, warned = false](std::span<std::byte> memory) mutable {
+        for (Ring* ring : rings) {
+            const Status registered = ring->register_region(memory);
+            if (registered || std::exchange(warned, true)) continue;
+            spdlog::warn(
+                "slower SSD transfers: {}; raise the limit on locked memory "
+                "(LimitMEMLOCK=, ulimit -l)",
+                registered.error().message());
+        }
+    });
+}
+
+Status rebuild(Namespace& names, const Stores& stores) {
+    spdlog::warn("the machine went down while kvfsd ran: rebuilding names from objects");
+    const auto rebuilt = rebuild_names(names, stores);
+    if (!rebuilt) return rebuilt.error();
+    spdlog::warn("{} files are back; removed {} objects of replaced files and {} unreadable ones",
+                 rebuilt->files, rebuilt->replaced, rebuilt->unreadable);
+    return names.sync();
+}
+
+void log_tiers(const Parts& parts) {
+    const Arena& arena = parts.cache->arena();
+    const auto tiers = parts.cache->usage();
+    spdlog::info("{}: {} in {} slabs of {}, pages of {}", tiers.front().name,
+                 format_size(arena.capacity()), arena.slab_count(), format_size(arena.slab_bytes()),
+                 arena.page_kind());
+    for (std::size_t i = 1; i < tiers.size(); ++i)
+        spdlog::info("{}: {}, holds {} in {} files", tiers[i].name, format_size(tiers[i].capacity),
+                     format_size(tiers[i].used), tiers[i].files);
+    const auto counts = parts.names->counts();
+    spdlog::info("names: {} files in {} directories", counts.files, counts.directories);
+}
+
+/// The folder that default_socket() puts sockets into; one that people name is theirs to make.
+void make_socket_directory(const std::string& socket) {
+    std::error_code ignored;  // then the server cannot bind, and says so
+    const auto directory = std::filesystem::path(socket).parent_path();
+    if (directory.filename() == "kvfs") std::filesystem::create_directory(directory, ignored);
+}
+
+Status wire_tiers(const Options& options, Parts& parts) {
+    Stores stores;
+    std::vector<Ring*> rings;
+    for (const auto& ssd : options.ssds) {
+        auto store = SsdStore::open({.directory = ssd.directory, .quota_bytes = ssd.quota_bytes});
+        if (!store) return store.error();
+        rings.push_back(&(*store)->ring());
+        stores.push_back(*std::move(store));
+    }
+    auto names = Namespace::open({.directory = options.ssds.front().directory + "/names"});
+    if (!names) return names.error();
+    parts.names = *std::move(names);
+    if (parts.names->needs_rebuild())
+        if (auto rebuilt = rebuild(*parts.names, stores); !rebuilt) return rebuilt;
+
+    auto arena = Arena::create({.bytes = options.dram_bytes});
+    if (!arena) return arena.error();
+    register_memory(**arena, rings);
+    parts.cache = std::make_unique<Cache>(*std::move(arena), std::move(stores),
+                                          Cache::Options{.io_timeout = options.io_timeout});
+    auto files = Files::open(*parts.names, *parts.cache);
+    if (!files) return files.error();
+    parts.files = *std::move(files);
+    parts.files->set_socket_path(options.socket);
+    return {};
+}
+
+Status wire_fronts(const Options& options, Parts& parts) {
+    make_socket_directory(options.socket);
+    auto mapper = MapperServer::start(*parts.files, {.socket_path = options.socket});
+    if (!mapper) return mapper.error();
+    parts.mapper = *std::move(mapper);
+    if (options.no_mount) return {};
+    auto mount = FuseMount::mount(
+        *parts.files, {.mountpoint = options.mount_point, .mount_options = options.fuse_options});
+    if (!mount) return mount.error();
+    parts.mount = *std::move(mount);
+    return {};
+}
+
+}  // namespace
+
+Result<Parts> wire(const Options& options) {
+    Parts parts;
+    if (auto wired = wire_tiers(options, parts); !wired) return wired.error();
+    log_tiers(parts);
+    if (auto wired = wire_fronts(options, parts); !wired) return wired.error();
+    return parts;
+}
+
+}  // namespace kvfs
