@@ -76,8 +76,7 @@ typedef struct gm_config {
     uint32_t backend; /**< GM_BACKEND_*; AUTO takes cuda when it works, else host */
     int32_t device;   /**< ordinal of the device; host: 0 */
     uint32_t flags;   /**< 0 */
-    /** The daemon's socket, or the directory where it is mounted. NULL: $KVFS_SOCKET, else the
-     *  daemon's default. */
+    /** The daemon's socket, or the directory where it is mounted. NULL: what $KVFS_SOCKET names. */
     const char* socket_path;
     uint64_t staging_bytes; /**< pinned memory for reads from SSD, bytes; default 64 MiB, least 8 */
     uint32_t inflight_mib;  /**< bound on bytes given to the device and not done, MiB; default 32 */
@@ -251,8 +250,8 @@ typedef struct gm_opts {
  * are moved in ascending order.
  *
  * `*job` is to be freed with gm_job_free. With `job` NULL the call waits and returns the job's
- * status. Else it waits at most for room in the queue of jobs (never for a transfer).
- * Errors, of the call: GM_EINVAL; GM_ENOMEM; GM_ENOTCONN. What befalls single ranges (GM_ESHORT,
+ * status. Else it never waits.
+ * Errors, of the call: GM_EINVAL; GM_ENOMEM; GM_ENOTCONN; GM_EAGAIN - 65536 jobs have not ended. What befalls single ranges (GM_ESHORT,
  * GM_EEVICTED, GM_ESTALE, GM_ECHECKSUM, GM_EIO, GM_EDEVICE, ...) is told by gm_job_errors; the
  * job's and a group's status is that of their first failed range.
  */

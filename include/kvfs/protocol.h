@@ -48,8 +48,6 @@ inline constexpr std::uint32_t kLeasesMax = 65536;
 inline constexpr std::uint32_t kFileLeasesMax = 256;
 /// Drafts of one client at a time, EAGAIN beyond.
 inline constexpr std::uint32_t kDraftsMax = 256;
-/// Where the daemon listens unless told otherwise. $KVFS_SOCKET overrides it for clients.
-inline constexpr char kDefaultSocketPath[] = "/run/kvfs.sock";
 
 enum class Op : std::uint16_t {
     hello = 1,

@@ -1,0 +1,90 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <unordered_map>
+#include <variant>
+#include <vector>
+
+#include "fs/base/fd.h"
+#include "fs/base/result.h"
+#include "fs/files/files.h"
+#include "fs/mapper/access.h"
+#include "fs/mapper/peer.h"
+#include "fs/mapper/reply.h"
+#include "fs/mapper/request.h"
+#include "kvfs/protocol.h"
+
+namespace kvfs::mapper {
+
+/// What one client holds: leases and drafts under the numbers that it knows them by. As long as
+/// this lives, their bytes stay where they are.
+using Holdings = std::unordered_map<std::uint64_t, std::variant<Lease, Files::Draft>>;
+
+/// One client's connection: reads its requests and answers them, in order, on the thread that calls
+/// run(). A request may wait (a draft for room, a lease for a fill) up to Cache::io_timeout().
+///
+/// Nothing that the client sends is trusted, except that a client which says bye or releases a
+/// lease no longer reads there: it would only read another file of a volume whose memory it has
+/// anyway.
+class Session {
+  public:
+    /// `socket` is a blocking SEQPACKET socket with a send timeout. `files` must outlive this.
+    Session(Files& files, UniqueFd socket, Peer peer);
+
+    /// Serves until the client has said bye, hung up or broken the rules, or disconnect() was
+    /// called. Returns whether it said bye. Once.
+    bool run();
+
+    /// Makes run() return soon. From any thread, while this lives.
+    void disconnect();
+
+    const Peer& peer() const { return peer_; }
+    /// After run(): what the client had not given back, and how to know when its process has ended.
+    Holdings take_holdings() { return std::move(holdings_); }
+    UniqueFd take_process() { return std::move(peer_.process); }
+
+  private:
+    Result<std::size_t> receive();
+    Status greet();
+    Status answer(const Request& request);
+
+    Status welcome(const protocol::Header& header);
+    Status lookup(const Request& request);
+    Status lease(const Request& request);
+    Status draft(const Request& request);
+    Status publish(const Request& request);
+    Status statistics(const Request& request);
+    void release(const Request& request);
+    void discard(const Request& request);
+
+    protocol::LookupEntry look_up(std::string_view path);
+    struct Leased {
+        Lease lease;
+        std::int64_t mtime_ns = 0;
+    };
+    Result<Leased> take_lease(Access& access, Ino ino);
+    Result<Lease> fill(Ino ino);
+    /// Appends what the client needs to know, and holds it from then on. Errors: nothing is held.
+    Status grant(Access& access, Reply& reply, Ino ino, Leased leased);
+    Status grant_draft(Reply& reply, Files::Draft draft);
+    Status send_slabs(Access& access, Reply& reply, const Content& content, VolumeId volume,
+                      bool write);
+
+    Files& files_;
+    const UniqueFd socket_;
+    Peer peer_;
+    std::vector<std::byte> packet_;
+
+    std::uint64_t next_lease_ = 1;
+    Holdings holdings_;
+    std::uint32_t file_leases_ = 0;  ///< of holdings_
+    std::uint32_t drafts_ = 0;
+    /// Slabs that the client has: of which generation, and whether for writing.
+    struct Given {
+        std::uint64_t generation = 0;
+        bool writable = false;
+    };
+    std::unordered_map<std::uint32_t, Given> given_;
+};
+
+}  // namespace kvfs::mapper
