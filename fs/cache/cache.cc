@@ -31,6 +31,12 @@ void Cache::start(Catalog& catalog) {
     evictor_ = std::thread([this] { evictor(); });
 }
 
+void Cache::purge(ObjectId id) {
+    for (const auto& tier : stores_)
+        if (const Status removed = tier->store->remove(id); !removed)
+            store_failed(*tier, id, "removing", removed.error());
+}
+
 void Cache::recall(ObjectId id, std::uint64_t store_uid, std::uint64_t size) {
     StoreTier* tier = store_of(store_uid);
     if (tier == nullptr) return;
@@ -198,6 +204,9 @@ std::optional<Cache::Residency> Cache::residency(ObjectId id) const {
     now.size = object->size;
     now.dram_bytes = object->content ? object->content->size() : 0;
     if (object->store != nullptr) now.store = object->store->store->name();
+    now.held_bytes = object->state == Object::State::scratch ? object->charged
+                     : (object->content != nullptr || object->store != nullptr) ? object->size
+                                                                                 : 0;
     now.modified_ns = object->modified_ns;
     now.sealed = object->state != Object::State::writing && object->writers == 0;
     now.scratch = object->state == Object::State::scratch;
@@ -361,7 +370,6 @@ ObjectPtr Cache::adopt(ObjectId id, VolumeId volume, std::shared_ptr<Content> co
         object->modified_ns = wall_ns();
         seal(*object, lock);
     }
-    queue_spill(object, false);
     return object;
 }
 

@@ -99,6 +99,8 @@ class Cache {
 
     /// Starts the threads. Once, before any other call.
     void start(Catalog& catalog);
+    /// Removes from every store what an earlier run may have left of a file that is no more.
+    void purge(ObjectId id);
     /// A file that a store holds since an earlier run; call in order of last use, oldest first.
     void recall(ObjectId id, std::uint64_t store_uid, std::uint64_t size);
     /// Spills what is sealed and not yet in a store (within io_timeout), then ends the threads.
@@ -139,13 +141,15 @@ class Cache {
     Result<Lease> lease(const ObjectPtr& object);
     /// Room for `size` bytes that are no file's yet.
     Result<std::shared_ptr<Content>> draft(VolumeId volume, std::uint64_t size);
-    /// `content` is, whole, the bytes of the new file `id`.
+    /// `content` is, whole, the bytes of the new file `id`: sealed. write_behind() once it has a name.
     ObjectPtr adopt(ObjectId id, VolumeId volume, std::shared_ptr<Content> content);
+    void write_behind(ObjectPtr object) { queue_spill(std::move(object), false); }
 
     // --- what people look at -------------------------------------------------------------------------
     struct Residency {
         std::uint64_t size = 0;
         std::uint64_t dram_bytes = 0;
+        std::uint64_t held_bytes = 0;  ///< on this host, in DRAM or on SSD, counted once
         std::string store;  ///< its name; "" when in none
         std::int64_t modified_ns = 0;  ///< of a write that the catalog may not know of yet; or 0
         bool sealed = false;

@@ -137,6 +137,7 @@ class Files final : private Catalog {
         Ino parent = 0;
         std::string name;
         Namespace::NewInode what;
+        VolumeId volume = 0;
         std::shared_ptr<Content> content;
     };
     /// Errors: ENOENT / EACCES - the directory; EFBIG - more than one file may have in DRAM
@@ -160,15 +161,22 @@ class Files final : private Catalog {
     void record_uses(const std::vector<ObjectUse>& uses) override;
 
     Status clean_up();
+    void recall();
     Attributes describe(Inode inode) const;
-    /// Bytes and record of an unlinked inode go, now or with its last handle.
+    /// Bytes and record of an inode without a name go, now or with its last handle.
     void drop(const Inode& orphan);
     Result<std::string> state_xattr(const Inode& inode, std::string_view key);
-    Result<Inode> walk(std::string_view path, const Caller& caller, bool need_write_on_last_dir,
-                       std::string* last_name);
+    std::string tier_of(Ino ino, std::uint64_t* dram_bytes) const;
+    /// The directory that the last component of `path` is in, and that component.
+    struct Place {
+        Inode directory;
+        std::string name;
+    };
+    Result<Place> walk(std::string_view path, const Caller& caller);
 
     Namespace& names_;
     Cache& cache_;
+    const Clock::time_point started_ = Clock::now();
     std::string socket_path_;
     std::unique_ptr<Notifier> notifier_;
 };

@@ -41,8 +41,8 @@ struct Placement {
     bool scratch = false;         ///< rewritten in place at its store; not checksummed
     std::uint64_t store_uid = 0;  ///< ObjectStore::uid(); 0: in no store
     std::uint64_t size = 0;       ///< of the object
-    std::vector<std::uint32_t>
-        chunk_crcs;  ///< CRC32C of every kChunkBytes; empty for scratch files
+    /// CRC32C of every kChunkBytes; empty for scratch files.
+    std::vector<std::uint32_t> chunk_crcs{};
 };
 
 }  // namespace kvfs

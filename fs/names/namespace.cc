@@ -77,6 +77,9 @@ Result<Inode> Namespace::create(Ino parent, std::string_view name, const NewInod
         if (!ino) return ino.error();
         Inode inode = make_inode(*ino, *directory, name, what);
         if (Status added = edit.add(inode); !added) return added.error();
+        if (inode.is_regular()) {
+            if (Status marked = edit.mark_unplaced(inode.ino); !marked) return marked.error();
+        }
         if (inode.is_symlink()) {
             const Status put =
                 edit.write().put(edit.tables().xattrs, Key(inode.ino), what.symlink_target);
@@ -125,18 +128,52 @@ Status Namespace::erase(Ino ino) {
         WriteTransaction::kRoomToRemove);
 }
 
-Result<std::vector<Inode>> Namespace::orphans() const {
+Result<Inode> Namespace::remove(Ino ino) {
+    return impl_->write(
+        [&](Edit& edit) -> Result<Inode> {
+            Result<Inode> inode = edit.inode(ino);
+            if (!inode) return inode;
+            if (inode->is_directory()) return Error{EISDIR};
+            if (inode->parent != 0) {
+                const Result<Inode> buried = take_away(edit, inode->parent, inode->name, *inode);
+                if (!buried) return buried;
+            }
+            if (Status forgotten = edit.forget(ino); !forgotten) return forgotten.error();
+            return inode;
+        },
+        WriteTransaction::kRoomToRemove);
+}
+
+Result<Inode> Namespace::create_unnamed(const NewInode& what) {
+    if (!S_ISREG(what.mode)) return Error{EINVAL};
+    return impl_->write([&](Edit& edit) -> Result<Inode> {
+        const Result<Ino> ino = impl_->new_ino();
+        if (!ino) return ino.error();
+        Inode inode = make_inode(*ino, Inode{}, "", what);
+        inode.nlink = 0;
+        if (Status put = edit.append_inode(inode); !put) return put.error();
+        Status marked = edit.mark_orphan(inode.ino);
+        if (marked) marked = edit.mark_unplaced(inode.ino);
+        if (!marked) return marked.error();
+        return inode;
+    });
+}
+
+Result<std::vector<Inode>> Namespace::unsettled() const {
     return impl_->read([&](const View& view) -> Result<std::vector<Inode>> {
-        Result<Cursor> cursor = Cursor::open(view.txn(), view.tables().orphans);
-        if (!cursor) return cursor.error();
         std::vector<Inode> found;
-        auto row = cursor->seek(Key(0));
-        for (; row; row = cursor->next()) {
-            Result<Inode> inode = view.inode(record::ino_of(row->key));
-            if (!inode) return inode.error();
-            found.push_back(std::move(*inode));
+        for (const MDB_dbi table : {view.tables().orphans, view.tables().unplaced}) {
+            Result<Cursor> cursor = Cursor::open(view.txn(), table);
+            if (!cursor) return cursor.error();
+            auto row = cursor->seek(Key(0));
+            for (; row; row = cursor->next()) {
+                Result<Inode> inode = view.inode(record::ino_of(row->key));
+                if (!inode) return inode.error();
+                const bool seen = table == view.tables().unplaced && inode->nlink == 0;
+                if (!seen) found.push_back(std::move(*inode));
+            }
+            if (row.error().code != ENOENT) return row.error();
         }
-        if (row.error().code != ENOENT) return row.error();
         return found;
     });
 }

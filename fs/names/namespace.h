@@ -12,13 +12,14 @@
 
 namespace kvfs {
 
-/// The mount's names and attributes, in LMDB. Six tables:
+/// The mount's names and attributes, in LMDB. Seven tables:
 ///
 ///     dentries    parent inode (8 bytes, big endian) + name  ->  inode, type
 ///     inodes      inode                                      ->  attributes
 ///     xattrs      inode (big endian) + name                  ->  value; no name: a symlink's
 ///     target placements  inode                                      ->  Placement of a sealed file
-///     orphans     inode of an unlinked file                  ->  nothing
+///     orphans     inode of a file that has no name           ->  nothing
+///     unplaced    inode of a file that has no placement      ->  nothing
 ///     meta        format version, number of directories
 ///
 /// and beside them a text file `state`: boot id, clean mark, first inode number not yet used.
@@ -96,11 +97,22 @@ class Namespace {
     Result<Renamed> rename(Ino parent, std::string_view name, Ino new_parent,
                            std::string_view new_name, RenameFlag flag);
 
+    /// A regular file that has no name yet: an orphan until give_name(), and of volume 0 until
+    /// then. Errors: EINVAL - another type.
+    Result<Inode> create_unnamed(const NewInode& what);
+    /// The orphan `ino` gets a name, replacing at once what had it. Errors: ENOENT, ENOTDIR; EISDIR
+    /// - a directory has the name; EINVAL - the inode has a name.
+    Result<Renamed> give_name(Ino ino, Ino parent, std::string_view name);
+    /// Removes a file by its number, with its name when it has one, and forgets it. Returns what it
+    /// was. Errors: ENOENT; EISDIR.
+    Result<Inode> remove(Ino ino);
+
     /// Forgets an orphan: attributes, xattrs, placement. Absent is fine. Errors: EINVAL - it has a
     /// name.
     Status erase(Ino ino);
-    /// Orphans left behind by a daemon that died. For start-up.
-    Result<std::vector<Inode>> orphans() const;
+    /// What a daemon that died left unfinished: orphans, and files without a placement. For
+    /// start-up.
+    Result<std::vector<Inode>> unsettled() const;
 
     /// Errors: ENOENT; EINVAL - not a symlink.
     Result<std::string> symlink_target(Ino ino) const;

@@ -40,7 +40,12 @@ Status Namespace::set_placement(Ino ino, const std::optional<Placement>& placeme
         Result<Inode> inode = edit.inode(ino);
         if (!inode) return inode.error();
         if (!inode->is_regular()) return Error{EINVAL};
-        if (!placement) return edit.write().remove(edit.tables().placements, Key(ino));
+        if (!placement) {
+            if (Status marked = edit.mark_unplaced(ino); !marked) return marked;
+            return edit.write().remove(edit.tables().placements, Key(ino));
+        }
+        const Status unmarked = edit.write().remove(edit.tables().unplaced, Key(ino));
+        if (!unmarked) return unmarked;
         inode->size = placement->size;
         if (Status put = edit.put_inode(*inode); !put) return put;
         return edit.put_placement(ino, *placement);

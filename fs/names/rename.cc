@@ -139,6 +139,35 @@ Result<Namespace::Renamed> replace(Edit& edit, Move move) {
 
 }  // namespace
 
+Result<Namespace::Renamed> Namespace::give_name(Ino ino, Ino parent, std::string_view name) {
+    if (Status checked = check_name(name); !checked) return checked.error();
+    return impl_->write([&](Edit& edit) -> Result<Renamed> {
+        Result<Inode> unnamed = edit.inode(ino);
+        if (!unnamed) return unnamed.error();
+        if (unnamed->nlink != 0) return Error{EINVAL, "it has a name"};
+        const Result<Inode> directory = edit.directory(parent);
+        if (!directory) return directory.error();
+        Result<Inode> target = edit.child(parent, name);
+        if (!target && target.error().code != ENOENT) return target.error();
+        if (target && target->is_directory()) return Error{EISDIR};
+
+        Renamed renamed;
+        const std::int64_t now = wall_ns();
+        if (target) {
+            Result<Inode> buried = edit.bury(std::move(*target), now);
+            if (!buried) return buried.error();
+            renamed.replaced = std::move(*buried);
+        }
+        unnamed->nlink = 1;
+        Status done = edit.write().remove(edit.tables().orphans, record::Key(ino));
+        if (done) done = place(edit, *unnamed, *directory, std::string(name), now);
+        if (done) done = edit.touch_directory(parent, renamed.replaced ? 0 : 1, 0, now);
+        if (!done) return done.error();
+        renamed.moved = std::move(*unnamed);
+        return renamed;
+    });
+}
+
 Result<Namespace::Renamed> Namespace::rename(Ino parent, std::string_view name, Ino new_parent,
                                              std::string_view new_name, RenameFlag flag) {
     if (Status checked = check_name(name); !checked) return checked.error();

@@ -35,7 +35,8 @@ Result<Tables> Tables::open(lmdb::Environment& env) {
     const std::pair<const char*, MDB_dbi*> all[] = {
         {"dentries", &tables.dentries}, {"inodes", &tables.inodes},
         {"xattrs", &tables.xattrs},     {"placements", &tables.placements},
-        {"orphans", &tables.orphans},   {"meta", &tables.meta},
+        {"orphans", &tables.orphans},   {"unplaced", &tables.unplaced},
+        {"meta", &tables.meta},
     };
     for (const auto& [name, table] : all) {
         const Result<MDB_dbi> opened = env.table(name);
@@ -132,6 +133,10 @@ Status Edit::count_directories(int added) {
     return write_.put(tables_.meta, kDirectories, bytes(value));
 }
 
+Status Edit::mark_orphan(Ino ino) { return write_.put(tables_.orphans, Key(ino), {}); }
+
+Status Edit::mark_unplaced(Ino ino) { return write_.put(tables_.unplaced, Key(ino), {}); }
+
 Result<Inode> Edit::bury(Inode inode, std::int64_t now_ns) {
     inode.parent = 0;
     inode.nlink = 0;
@@ -142,13 +147,14 @@ Result<Inode> Edit::bury(Inode inode, std::int64_t now_ns) {
         return inode;
     }
     if (Status put = put_inode(inode); !put) return put.error();
-    if (Status put = write_.put(tables_.orphans, Key(inode.ino), {}); !put) return put.error();
+    if (Status marked = mark_orphan(inode.ino); !marked) return marked.error();
     return inode;
 }
 
 Status Edit::forget(Ino ino) {
     const Key key(ino);
-    for (const MDB_dbi table : {tables_.inodes, tables_.placements, tables_.orphans}) {
+    for (const MDB_dbi table :
+         {tables_.inodes, tables_.placements, tables_.orphans, tables_.unplaced}) {
         if (Status removed = write_.remove(table, key); !removed) return removed;
     }
     Result<lmdb::Cursor> cursor = lmdb::Cursor::open(txn_, tables_.xattrs);

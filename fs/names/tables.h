@@ -21,7 +21,8 @@ struct Tables {
     MDB_dbi inodes = 0;      ///< Key(inode) -> Inode
     MDB_dbi xattrs = 0;      ///< Key(inode, name) -> value; the empty name: a symlink's target
     MDB_dbi placements = 0;  ///< Key(inode) -> Placement
-    MDB_dbi orphans = 0;     ///< Key(inode) -> nothing
+    MDB_dbi orphans = 0;     ///< Key(inode) -> nothing: a file that has no name
+    MDB_dbi unplaced = 0;    ///< Key(inode) -> nothing: a regular file that has no placement
     MDB_dbi meta = 0;        ///< "format", "directories" -> number
 
     static Result<Tables> open(lmdb::Environment& env);
@@ -67,6 +68,9 @@ class Edit : public View {
     /// A directory's entries and subdirectories have changed by so many, now.
     Status touch_directory(Ino directory, int entries, int subdirectories, std::int64_t now_ns);
     Status count_directories(int added);
+    /// Inodes of files without a name; of regular files without bytes that outlive the daemon.
+    Status mark_orphan(Ino ino);
+    Status mark_unplaced(Ino ino);
     /// `inode` has lost its dentry: a directory goes with all that is kept of it, anything else
     /// becomes an orphan. Returns it with nlink 0 and parent 0.
     Result<Inode> bury(Inode inode, std::int64_t now_ns);

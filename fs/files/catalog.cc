@@ -1,0 +1,101 @@
+// What the cache asks of and tells the namespace, and what is done about an earlier daemon's end.
+#include <algorithm>
+
+#include "fs/base/log.h"
+#include "fs/files/files.h"
+#include "fs/files/notifier.h"
+
+namespace kvfs {
+
+Result<ObjectRecord> Files::find_object(ObjectId id) {
+    auto inode = names_.get(id);
+    if (!inode) return inode.error();
+    if (inode->nlink == 0) return Error{ENOENT};
+    auto placement = names_.placement(id);
+    if (!placement) return placement.error();
+    ObjectRecord record;
+    record.volume = inode->volume;
+    record.pinned = inode->pinned;
+    record.scratch = placement->scratch;
+    record.store_uid = placement->store_uid;
+    record.size = placement->size;
+    record.chunk_crcs = std::move(placement->chunk_crcs);
+    return record;
+}
+
+Status Files::save_object(ObjectId id, const ObjectRecord& record) {
+    if (record.store_uid == 0) return names_.set_placement(id, std::nullopt);
+    Placement placement;
+    placement.scratch = record.scratch;
+    placement.store_uid = record.store_uid;
+    placement.size = record.size;
+    placement.chunk_crcs = record.chunk_crcs;
+    return names_.set_placement(id, placement);
+}
+
+ObjectLabel Files::label_object(ObjectId id, const ObjectRecord& record) {
+    ObjectLabel label;
+    label.size = record.size;
+    label.chunk_crcs = record.chunk_crcs;
+    if (const auto inode = names_.get(id)) {
+        label.mode = inode->mode;
+        label.uid = inode->uid;
+        label.gid = inode->gid;
+        label.mtime_ns = inode->mtime_ns;
+    }
+    if (auto path = names_.path(id)) label.path = std::move(*path);
+    return label;
+}
+
+void Files::lose_object(ObjectId id) {
+    const auto was = names_.remove(id);
+    if (was) {
+        if (was->parent != 0) notifier_->changed(was->parent, was->name, id);
+    } else if (was.error().code != ENOENT) {
+        spdlog::error("inode {} cannot be removed: {}", id, was.error().message());
+    }
+}
+
+void Files::record_uses(const std::vector<ObjectUse>& uses) {
+    std::vector<Namespace::Use> known;
+    known.reserve(uses.size());
+    for (const ObjectUse& use : uses) known.push_back({use.id, use.atime_ns, use.hits});
+    if (Status recorded = names_.record_uses(known); !recorded)
+        spdlog::error("the last uses of {} files are not recorded: {}", uses.size(),
+                      recorded.error().message());
+}
+
+Status Files::clean_up() {
+    const auto unsettled = names_.unsettled();
+    if (!unsettled) return unsettled.error();
+    for (const Inode& inode : *unsettled) {
+        const auto removed = names_.remove(inode.ino);
+        if (!removed && removed.error().code != ENOENT) return removed.error();
+        cache_.purge(inode.ino);
+    }
+    if (!unsettled->empty())
+        spdlog::info("dropped {} files that an earlier daemon had not finished",
+                     unsettled->size());
+    return {};
+}
+
+void Files::recall() {
+    struct Held {
+        std::int64_t atime_ns;
+        Ino ino;
+        std::uint64_t store_uid;
+        std::uint64_t size;
+    };
+    std::vector<Held> held;
+    const Status scanned =
+        names_.scan_placements([&](const Inode& inode, const Placement& placement) {
+            held.push_back({inode.atime_ns, inode.ino, placement.store_uid, placement.size});
+            return true;
+        });
+    if (!scanned) spdlog::error("files on SSD cannot be listed: {}", scanned.error().message());
+    std::sort(held.begin(), held.end(),
+              [](const Held& a, const Held& b) { return a.atime_ns < b.atime_ns; });
+    for (const Held& one : held) cache_.recall(one.ino, one.store_uid, one.size);
+}
+
+}  // namespace kvfs

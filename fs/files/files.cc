@@ -1,0 +1,210 @@
+#include "fs/files/files.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "fs/base/log.h"
+#include "fs/files/notifier.h"
+
+namespace kvfs {
+
+Files::Files(Namespace& names, Cache& cache)
+    : names_(names), cache_(cache), notifier_(std::make_unique<Notifier>()) {}
+
+Files::~Files() { cache_.stop(); }
+
+Result<std::unique_ptr<Files>> Files::open(Namespace& names, Cache& cache) {
+    std::unique_ptr<Files> files(new Files(names, cache));
+    if (Status clean = files->clean_up(); !clean) return clean.error();
+    files->recall();
+    cache.start(*files);
+    return files;
+}
+
+Attributes Files::describe(Inode inode) const {
+    Attributes shown;
+    if (inode.is_regular()) {
+        std::uint64_t held = inode.size;
+        if (const auto live = cache_.residency(inode.ino)) {
+            inode.size = live->size;
+            inode.mtime_ns = std::max(inode.mtime_ns, live->modified_ns);
+            held = live->held_bytes;
+        }
+        const ObjectUse use = cache_.pending_use(inode.ino);
+        inode.atime_ns = std::max(inode.atime_ns, use.atime_ns);
+        inode.hits += use.hits;
+        shown.blocks = (held + 4095) / 4096 * 8;
+    }
+    shown.inode = std::move(inode);
+    return shown;
+}
+
+Result<Attributes> Files::lookup(Ino parent, std::string_view name) {
+    auto inode = names_.lookup(parent, name);
+    if (!inode) return inode.error();
+    return describe(std::move(*inode));
+}
+
+Result<Attributes> Files::attributes(Ino ino) {
+    auto inode = names_.get(ino);
+    if (!inode) return inode.error();
+    return describe(std::move(*inode));
+}
+
+Result<Attributes> Files::change(Ino ino, const Namespace::Change& change) {
+    Namespace::Change rest = change;
+    if (change.size) {
+        const auto inode = names_.get(ino);
+        if (!inode) return inode.error();
+        if (inode->is_directory()) return Error{EISDIR};
+        if (!inode->is_regular()) return Error{EINVAL};
+        auto object = cache_.acquire(ino);
+        if (!object) return Error{ESTALE};
+        if (Status cut = cache_.truncate(*object, *change.size); !cut) return cut.error();
+        if (!rest.mtime_ns) rest.mtime_ns = wall_ns();
+    }
+    auto inode = names_.change(ino, rest);
+    if (!inode) return inode.error();
+    if (change.pinned) cache_.set_pinned(ino, *change.pinned);
+    if (change.mtime_ns && !change.size)
+        if (const ObjectPtr object = cache_.live(ino)) object->modified_ns = *change.mtime_ns;
+    return describe(std::move(*inode));
+}
+
+Result<Attributes> Files::make(Ino parent, std::string_view name, const Namespace::NewInode& what) {
+    if (S_ISREG(what.mode)) {
+        auto created = create(parent, name, what, {.write = true, .truncate = false});
+        if (!created) return created.error();
+        release(std::move(created->handle));
+        return std::move(created->attributes);
+    }
+    auto inode = names_.create(parent, name, what);
+    if (!inode) return inode.error();
+    return describe(std::move(*inode));
+}
+
+void Files::drop(const Inode& orphan) {
+    if (orphan.is_directory()) return;
+    if (orphan.is_regular() && !cache_.unlinked(orphan.ino)) return;  // its last release erases it
+    if (Status erased = names_.erase(orphan.ino); !erased)
+        spdlog::error("inode {} cannot be erased: {}", orphan.ino, erased.error().message());
+}
+
+Status Files::unlink(Ino parent, std::string_view name) {
+    const auto orphan = names_.unlink(parent, name);
+    if (!orphan) return orphan.error();
+    drop(*orphan);
+    return {};
+}
+
+Status Files::rmdir(Ino parent, std::string_view name) {
+    const auto removed = names_.rmdir(parent, name);
+    if (!removed) return removed.error();
+    return {};
+}
+
+Status Files::rename(Ino parent, std::string_view name, Ino new_parent, std::string_view new_name,
+                     Namespace::RenameFlag flag) {
+    const auto renamed = names_.rename(parent, name, new_parent, new_name, flag);
+    if (!renamed) return renamed.error();
+    if (renamed->replaced) drop(*renamed->replaced);
+    if (!renamed->volume_changed) return {};
+    for (const Inode& moved : {renamed->moved, renamed->exchanged.value_or(Inode{})}) {
+        if (!moved.is_regular()) continue;
+        if (Status done = cache_.moved(moved.ino, moved.volume); !done)
+            spdlog::warn("inode {} keeps its bytes in its old volume's memory: {}", moved.ino,
+                         done.error().message());
+    }
+    return {};
+}
+
+// --- bytes ---------------------------------------------------------------------------------------
+
+Result<std::unique_ptr<Handle>> Files::open(Ino ino, OpenFlags flags) {
+    const auto inode = names_.get(ino);
+    if (!inode) return inode.error().code == ENOENT ? Error{ESTALE} : inode.error();
+    if (inode->is_directory()) return Error{EISDIR};
+    if (!inode->is_regular()) return Error{ELOOP};
+    auto object = cache_.acquire(ino);
+    if (!object) return object.error().code == ENOENT ? Error{ESTALE} : object.error();
+    if (Status opened = cache_.opened(**object, flags.write); !opened) return opened.error();
+    auto handle = std::make_unique<Handle>(Handle{ino, std::move(*object), flags.write});
+    if (flags.truncate) {
+        if (Status cut = cache_.truncate(handle->object, 0); !cut) {
+            release(std::move(handle));
+            return cut.error();
+        }
+    }
+    return handle;
+}
+
+Result<Files::Created> Files::create(Ino parent, std::string_view name,
+                                     const Namespace::NewInode& what, OpenFlags flags) {
+    auto inode = names_.create(parent, name, what);
+    if (!inode) return inode.error();
+    ObjectPtr object = cache_.add(inode->ino, inode->volume);
+    if (Status opened = cache_.opened(*object, true); !opened) return opened.error();
+    const Ino ino = inode->ino;
+    Created created{describe(std::move(*inode)),
+                    std::make_unique<Handle>(Handle{ino, std::move(object), true})};
+    static_cast<void>(flags);  // a new file is being written even when it was opened for reading
+    return created;
+}
+
+void Files::release(std::unique_ptr<Handle> handle) {
+    const Ino ino = handle->ino;
+    if (handle->writes) {
+        // Before the close that seals: whoever finds the file sealed finds its size and time right.
+        const auto live = cache_.residency(ino);
+        if (live && live->modified_ns != 0)
+            static_cast<void>(
+                names_.change(ino, {.size = live->size, .mtime_ns = live->modified_ns}));
+    }
+    if (cache_.closed(std::move(handle->object), handle->writes))
+        if (Status erased = names_.erase(ino); !erased)
+            spdlog::error("inode {} cannot be erased: {}", ino, erased.error().message());
+}
+
+Result<ReadView> Files::read(Handle& handle, std::uint64_t offset, std::size_t length) {
+    return cache_.read(handle.object, offset, length);
+}
+
+Status Files::write(Handle& handle, std::uint64_t offset, std::span<const std::byte> bytes) {
+    if (!handle.writes) return Error{EBADF};
+    if (offset + bytes.size() > static_cast<std::uint64_t>(INT64_MAX)) return Error{EFBIG};
+    return cache_.write(handle.object, offset, bytes);
+}
+
+Status Files::allocate(Handle& handle, std::uint64_t offset, std::uint64_t length,
+                       bool keep_size) {
+    if (!handle.writes) return Error{EBADF};
+    if (length == 0) return Error{EINVAL};
+    if (offset + length > static_cast<std::uint64_t>(INT64_MAX)) return Error{EFBIG};
+    return cache_.allocate(handle.object, offset, length, keep_size);
+}
+
+Status Files::sync(Handle& handle) {
+    if (Status synced = cache_.sync(handle.object); !synced) return synced;
+    return names_.sync();
+}
+
+Status Files::sync_names() { return names_.sync(); }
+
+Files::Capacity Files::capacity() const {
+    Capacity all;
+    const auto tiers = cache_.usage();
+    for (const auto& tier : tiers) {
+        if (tier.name == "dram" && tiers.size() > 1) continue;  // it holds copies
+        all.bytes += tier.capacity;
+        all.bytes_used += tier.used;
+    }
+    const auto counts = names_.counts();
+    all.files = counts.files + counts.directories;
+    return all;
+}
+
+void Files::set_name_listener(NameListener listener) {
+    notifier_->set_listener(std::move(listener));
+}
+
+}  // namespace kvfs

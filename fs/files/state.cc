@@ -1,0 +1,148 @@
+// What people look at: user.kvfs.* and the daemon's statistics.
+#include <array>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "fs/base/crc32c.h"
+#include "fs/files/files.h"
+
+namespace kvfs {
+namespace {
+
+constexpr std::string_view kPrefix = "user.kvfs.";
+constexpr std::array<std::string_view, 5> kFileState{"tier", "resident", "hits", "crc32c", "pin"};
+constexpr std::array<std::string_view, 2> kRootState{"stats", "socket"};
+
+bool is_state(std::string_view name) { return name.starts_with(kPrefix); }
+
+std::string hex(std::span<const std::uint32_t> crcs) {
+    std::string text;
+    std::array<char, 12> one{};
+    for (const std::uint32_t crc : crcs) {
+        std::snprintf(one.data(), one.size(), "%s%08x", text.empty() ? "" : ",", crc);
+        text += one.data();
+    }
+    return text;
+}
+
+}  // namespace
+
+std::string Files::tier_of(Ino ino, std::uint64_t* dram_bytes) const {
+    std::string tiers;
+    std::string store;
+    if (const auto live = cache_.residency(ino)) {
+        if (dram_bytes != nullptr) *dram_bytes = live->dram_bytes;
+        if (live->dram_bytes > 0) tiers = "dram";
+        store = live->store;
+    } else if (const auto placement = names_.placement(ino)) {
+        store = cache_.store_name(placement->store_uid);
+    }
+    if (!store.empty()) {
+        if (!tiers.empty()) tiers += ',';
+        tiers += store.substr(0, store.find(':'));
+    }
+    return tiers.empty() ? "none" : tiers;
+}
+
+Result<std::string> Files::state_xattr(const Inode& inode, std::string_view key) {
+    if (inode.ino == kRootIno && key == "stats") return statistics();
+    if (inode.ino == kRootIno && key == "socket") return socket_path_;
+    if (!inode.is_regular()) return Error{ENODATA};
+    if (key == "pin") return std::string(inode.pinned ? "1" : "0");
+    if (key == "hits") return std::to_string(inode.hits + cache_.pending_use(inode.ino).hits);
+    if (key == "tier") return tier_of(inode.ino, nullptr);
+    if (key == "resident") {
+        std::uint64_t dram_bytes = 0;
+        static_cast<void>(tier_of(inode.ino, &dram_bytes));
+        return std::to_string(dram_bytes);
+    }
+    if (key == "crc32c") {
+        std::vector<std::uint32_t> crcs;
+        if (auto live = cache_.residency(inode.ino))
+            crcs = std::move(live->chunk_crcs);
+        else if (auto placement = names_.placement(inode.ino))
+            crcs = std::move(placement->chunk_crcs);
+        if (crcs.empty()) return Error{ENODATA};
+        return hex(crcs);
+    }
+    return Error{ENODATA};
+}
+
+Result<std::string> Files::xattr(Ino ino, std::string_view name) {
+    if (!is_state(name)) return names_.xattr(ino, name);
+    const auto inode = names_.get(ino);
+    if (!inode) return inode.error();
+    return state_xattr(*inode, name.substr(kPrefix.size()));
+}
+
+Status Files::set_xattr(Ino ino, std::string_view name, std::string_view value,
+                        Namespace::XattrMode mode) {
+    if (!is_state(name)) return names_.set_xattr(ino, name, value, mode);
+    const std::string_view key = name.substr(kPrefix.size());
+    const auto inode = names_.get(ino);
+    if (!inode) return inode.error();
+    if (key == "pin" && inode->is_regular()) {
+        if (value != "0" && value != "1") return Error{EINVAL};
+        const auto changed = change(ino, {.pinned = value == "1"});
+        return changed ? Status{} : Status(changed.error());
+    }
+    for (const auto& known : kFileState)
+        if (key == known) return Error{EPERM};
+    for (const auto& known : kRootState)
+        if (key == known) return Error{EPERM};
+    return Error{ENOTSUP};
+}
+
+Result<std::vector<std::string>> Files::xattrs(Ino ino) {
+    // State is not listed: copying a file with its xattrs must not fail on those it may not set.
+    return names_.xattrs(ino);
+}
+
+Status Files::remove_xattr(Ino ino, std::string_view name) {
+    if (!is_state(name)) return names_.remove_xattr(ino, name);
+    if (name.substr(kPrefix.size()) == "pin") return set_xattr(ino, name, "0", Namespace::XattrMode::any);
+    return Error{EPERM};
+}
+
+std::string Files::statistics() const {
+    using Json = nlohmann::ordered_json;
+    Json tiers = Json::array();
+    for (const auto& tier : cache_.usage())
+        tiers.push_back({{"name", tier.name},
+                         {"capacity_bytes", tier.capacity},
+                         {"used_bytes", tier.used},
+                         {"files", tier.files},
+                         {"degraded", tier.degraded}});
+    const CacheCounters& counted = cache_.counters();
+    const auto counts = names_.counts();
+    const std::chrono::duration<double> uptime = Clock::now() - started_;
+    const Json all{
+        {"version", KVFS_VERSION},
+        {"uptime_s", uptime.count()},
+        {"socket", socket_path_},
+        {"pages", cache_.arena().page_kind()},
+        {"io_timeout_s", static_cast<double>(cache_.io_timeout().count()) / 1000},
+        {"tiers", std::move(tiers)},
+        {"names",
+         {{"files", counts.files},
+          {"directories", counts.directories},
+          {"bytes_on_disk", counts.bytes_on_disk}}},
+        {"counters",
+         {{"dram_read_bytes", counted.dram_read_bytes.load()},
+          {"store_read_bytes", counted.store_read_bytes.load()},
+          {"written_bytes", counted.written_bytes.load()},
+          {"spilled_bytes", counted.spilled_bytes.load()},
+          {"dram_hits", counted.dram_hits.load()},
+          {"store_hits", counted.store_hits.load()},
+          {"spills", counted.spills.load()},
+          {"fills", counted.fills.load()},
+          {"dram_evictions", counted.dram_evictions.load()},
+          {"store_evictions", counted.store_evictions.load()},
+          {"checksum_errors", counted.checksum_errors.load()},
+          {"store_errors", counted.store_errors.load()},
+          {"writer_waits", counted.writer_waits.load()}}}};
+    // Paths of stores may hold bytes that are no UTF-8.
+    return all.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+}  // namespace kvfs
