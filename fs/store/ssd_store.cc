@@ -62,14 +62,18 @@ class SsdStore::Impl {
 };
 
 struct SsdStore::Impl::Put {
+    Put(ObjectId put_id, const ObjectLabel& put_label,
+        std::vector<std::span<const std::byte>> put_pieces, std::function<void(Status)> put_done)
+        : id(put_id), label(put_label), pieces(std::move(put_pieces)), done(std::move(put_done)) {}
+
     ObjectId id;
     ObjectLabel label;
     std::vector<std::span<const std::byte>> pieces;
     std::function<void(Status)> done;
-    std::string path{};
-    UniqueFd fd{};
+    std::string path;
+    UniqueFd fd;
 
-    Mutex mutex{};
+    Mutex mutex;
     std::size_t piece GUARDED_BY(mutex) = 0;  ///< the next write is from here,
     std::size_t piece_offset GUARDED_BY(mutex) = 0;
     std::uint64_t offset GUARDED_BY(mutex) = 0;  ///< to here
