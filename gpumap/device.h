@@ -1,0 +1,60 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "fs/base/result.h"
+#include "gpumap.h"
+#include "gpumap/gate.h"
+
+namespace kvfs::gpumap {
+
+/// One copy between device memory and host memory.
+struct Copy {
+    gm_devptr device = 0;
+    std::byte* host = nullptr;
+    std::size_t bytes = 0;
+};
+
+enum class Direction { in, out };  ///< to the device, from it
+
+/// What the mapper asks of a device; one instance a context. Thread-safe.
+class Device {
+  public:
+    /// Called once, on a thread of the device, when the device no longer touches any memory that
+    /// the copies name, whether or not they went well. Must not block.
+    using Done = std::function<void(gm_status)>;
+
+    virtual ~Device() = default;
+
+    virtual std::uint32_t backend() const = 0;  ///< GM_BACKEND_*
+    virtual std::int32_t ordinal() const = 0;
+
+    /// Makes host memory ready for the device's copies. It stays so until the context ends.
+    virtual Status pin(std::span<std::byte> memory, bool writable) = 0;
+
+    /// Queues copies, which run in any order among themselves and beside other batches. Never calls
+    /// `done` before it returns.
+    virtual void submit(Direction direction, std::vector<Copy> copies, Done done) = 0;
+
+    virtual Result<gm_devptr> allocate(std::uint64_t bytes) = 0;
+    /// Errors: EINVAL - not from allocate().
+    virtual Status free(gm_devptr memory) = 0;
+
+    // Streams. Errors, of all: EINVAL - no such stream.
+    virtual Result<gm_stream> create_stream() = 0;
+    virtual Status destroy_stream(gm_stream stream) = 0;
+    virtual Status sync_stream(gm_stream stream) = 0;
+    /// Queues a copy on the stream; null: does it now.
+    virtual Status copy(Direction direction, const Copy& copy, gm_stream stream) = 0;
+    /// Calls `reached` once, on any thread, when all that is queued on the stream now has run.
+    virtual Status when_reached(gm_stream stream, std::function<void()> reached) = 0;
+    /// What is queued on the stream from now on waits until the gate is open.
+    virtual Status hold(gm_stream stream, std::shared_ptr<Gate> gate) = 0;
+};
+
+}  // namespace kvfs::gpumap
