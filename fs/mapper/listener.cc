@@ -24,7 +24,7 @@ Result<UniqueFd> seqpacket_socket() {
 /// Two daemons that start at once must not both find the same dead socket and replace it.
 Result<UniqueFd> lock_directory_of(const std::string& path) {
     std::string directory = std::filesystem::path(path).parent_path();
-    if (directory.empty()) directory = ".";
+    if (directory.empty()) directory.push_back('.');  // g++ 12 warns of = "."
     UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!fd) return errno_error("the directory of the socket, " + directory);
     if (::flock(fd.get(), LOCK_EX) != 0) return errno_error("flock of " + directory);
