@@ -1,0 +1,35 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "fs/base/mapping.h"
+
+namespace kvfs {
+
+/// The plain file operations that measurements are made of. All throw Failure.
+
+/// Seconds that `work` takes.
+double time_of(const std::function<void()>& work);
+/// Seconds until `threads` calls of `work`, each on its own thread with its number, have ended.
+double time_of_threads(unsigned threads, const std::function<void(unsigned)>& work);
+double gb_per_s(std::uint64_t bytes, double seconds);
+
+/// Reads `path` to its end, buffer by buffer. Returns its bytes.
+std::uint64_t read_file(const std::string& path, std::span<std::byte> buffer);
+/// Creates (or empties) `path`, writes `bytes` of `buffer` over and over, closes.
+void write_file(const std::string& path, std::uint64_t bytes, std::span<const std::byte> buffer);
+/// Waits until the file is written back: on SSD, for kvfs.
+void sync_file(const std::string& path);
+void remove_file(const std::string& path);
+std::uint64_t resident_bytes(const std::string& path);
+
+/// Memory that is there, filled with something that is not zeros.
+Mapping touched_memory(std::size_t bytes);
+
+std::string numbered(const std::string& prefix, std::uint64_t number);
+
+}  // namespace kvfs

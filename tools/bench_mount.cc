@@ -1,0 +1,133 @@
+// Bulk and small files through the mount, against tmpfs.
+#include <fmt/format.h>
+
+#include <array>
+
+#include "tools/bench.h"
+#include "tools/bench_files.h"
+#include "tools/bench_machine.h"
+#include "tools/verb.h"
+
+namespace kvfs {
+namespace {
+
+constexpr std::uint64_t kMiB = 1 << 20;
+
+struct Shape {
+    std::size_t request_bytes;
+    unsigned threads;
+};
+constexpr std::array<Shape, 4> kShapes{{{kMiB, 1}, {4 * kMiB, 1}, {kMiB, 2}, {4 * kMiB, 2}}};
+
+std::string row_name(const char* what, const Shape& shape) {
+    return fmt::format("{}, {} MiB requests, {} thread{}", what, shape.request_bytes / kMiB,
+                       shape.threads, shape.threads == 1 ? "" : "s");
+}
+
+/// GB/s of reading files PREFIX0.. once; file i is read by thread i % threads.
+double read_files(const std::string& prefix, unsigned files, const Shape& shape) {
+    std::vector<Mapping> buffers;
+    for (unsigned i = 0; i < shape.threads; ++i)
+        buffers.push_back(touched_memory(shape.request_bytes));
+    std::vector<std::uint64_t> bytes(shape.threads);
+    const double seconds = time_of_threads(shape.threads, [&](unsigned thread) {
+        for (unsigned i = thread; i < files; i += shape.threads)
+            bytes[thread] += read_file(numbered(prefix, i), buffers[thread].bytes());
+    });
+    std::uint64_t total = 0;
+    for (const std::uint64_t part : bytes) total += part;
+    return gb_per_s(total, seconds);
+}
+
+/// GB/s of making files PREFIX0.., create and close included. They are gone afterwards; what kvfs
+/// does with them in the background has ended, too, so that it does not burden the other side.
+double write_files(const std::string& prefix, unsigned files, std::uint64_t file_bytes,
+                   const Shape& shape) {
+    const Mapping buffer = touched_memory(shape.request_bytes);
+    const double seconds = time_of_threads(shape.threads, [&](unsigned thread) {
+        for (unsigned i = thread; i < files; i += shape.threads)
+            write_file(numbered(prefix, i), file_bytes, buffer.bytes());
+    });
+    for (unsigned i = 0; i < files; ++i) {
+        sync_file(numbered(prefix, i));
+        remove_file(numbered(prefix, i));
+    }
+    return gb_per_s(files * file_bytes, seconds);
+}
+
+double read_whole_files(const std::string& prefix, unsigned files, std::span<std::byte> buffer) {
+    const double seconds = time_of([&] {
+        for (unsigned i = 0; i < files; ++i) read_file(numbered(prefix, i), buffer);
+    });
+    return files / seconds;
+}
+
+double make_and_remove(const std::string& prefix, unsigned files,
+                       std::span<const std::byte> bytes) {
+    const double seconds = time_of([&] {
+        for (unsigned i = 0; i < files; ++i) write_file(numbered(prefix, i), bytes.size(), bytes);
+        for (unsigned i = 0; i < files; ++i) remove_file(numbered(prefix, i));
+    });
+    return files / seconds;
+}
+
+}  // namespace
+
+void measure_reads(Bench& bench) {
+    const unsigned files = 4;
+    const std::uint64_t file_bytes = (bench.quick ? 32 : 64) * kMiB;
+    const std::string ours = bench.machine.roomy().mount() + "/read";
+    const std::string theirs = bench.machine.tmpfs() + "/read";
+    const Mapping content = touched_memory(kMiB);
+    for (const std::string& prefix : {ours, theirs})
+        for (unsigned i = 0; i < files; ++i)
+            write_file(numbered(prefix, i), file_bytes, content.bytes());
+    for (unsigned i = 0; i < files; ++i) sync_file(numbered(ours, i));
+    for (const Shape& shape : kShapes) {
+        bench.compare(
+            {row_name("read", shape), "GB/s", Better::kHigher, {}, {}, "tmpfs", 0.65},
+            [&] { return read_files(ours, files, shape); },
+            [&] { return read_files(theirs, files, shape); });
+        if (resident_bytes(numbered(ours, 0)) != file_bytes)
+            throw Failure("read: the files left DRAM while they were measured");
+    }
+    for (const std::string& prefix : {ours, theirs})
+        for (unsigned i = 0; i < files; ++i) remove_file(numbered(prefix, i));
+}
+
+void measure_writes(Bench& bench) {
+    const unsigned files = bench.quick ? 2 : 4;
+    const std::uint64_t file_bytes = 32 * kMiB;
+    const std::string ours = bench.machine.roomy().mount() + "/write";
+    const std::string theirs = bench.machine.tmpfs() + "/write";
+    for (const Shape& shape : kShapes)
+        bench.compare(
+            {row_name("write", shape), "GB/s", Better::kHigher, {}, {}, "tmpfs", 1.0},
+            [&] { return write_files(ours, files, file_bytes, shape); },
+            [&] { return write_files(theirs, files, file_bytes, shape); });
+}
+
+void measure_small_files(Bench& bench) {
+    const std::string ours = bench.machine.roomy().mount() + "/small";
+    const std::string theirs = bench.machine.tmpfs() + "/small";
+    const Mapping mebibyte = touched_memory(kMiB);
+    const unsigned read = bench.quick ? 64 : 128;
+    for (const std::string& prefix : {ours, theirs})
+        for (unsigned i = 0; i < read; ++i) write_file(numbered(prefix, i), kMiB, mebibyte.bytes());
+    for (unsigned i = 0; i < read; ++i) sync_file(numbered(ours, i));
+    Mapping buffer = touched_memory(kMiB);
+    bench.compare(
+        {"open, read 1 MiB, close", "files/s", Better::kHigher, {}, {}, "tmpfs", 0},
+        [&] { return read_whole_files(ours, read, buffer.bytes()); },
+        [&] { return read_whole_files(theirs, read, buffer.bytes()); });
+    for (const std::string& prefix : {ours, theirs})
+        for (unsigned i = 0; i < read; ++i) remove_file(numbered(prefix, i));
+
+    const unsigned made = bench.quick ? 200 : 500;
+    bench.compare(
+        {"create, write 64 KiB, close; unlink", "files/s", Better::kHigher, {}, {}, "tmpfs", 0},
+        [&] { return make_and_remove(ours, made, mebibyte.bytes().first(64 << 10)); },
+        [&] { return make_and_remove(theirs, made, mebibyte.bytes().first(64 << 10)); });
+}
+
+}  // namespace kvfs

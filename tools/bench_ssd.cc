@@ -1,0 +1,169 @@
+// Files that are on SSD only, against io_uring O_DIRECT reads of the same objects.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <atomic>
+#include <charconv>
+#include <filesystem>
+#include <future>
+#include <map>
+
+#include "fs/base/fd.h"
+#include "fs/io/ring.h"
+#include "tools/bench.h"
+#include "tools/bench_files.h"
+#include "tools/bench_machine.h"
+#include "tools/verb.h"
+
+namespace kvfs {
+namespace {
+
+constexpr std::uint64_t kMiB = 1 << 20;
+constexpr std::uint64_t kFileBytes = 32 * kMiB;
+constexpr unsigned kDepth = 32;
+
+/// A file of the cache, and the object that has its bytes.
+struct ColdFile {
+    std::string name;
+    std::string path;
+    std::string object;
+};
+
+/// Objects of the SSD directory by the inode number that their names are (SSD/objects/hh/hh/INODE).
+std::map<std::uint64_t, std::string> find_objects(const std::string& ssd) {
+    std::map<std::uint64_t, std::string> objects;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(ssd + "/objects")) {
+        if (!entry.is_regular_file()) continue;
+        const std::string name = entry.path().filename();
+        std::uint64_t inode = 0;
+        const auto [end, error] =
+            std::from_chars(name.data(), name.data() + name.size(), inode, 16);
+        if (error == std::errc{} && end == name.data() + name.size())
+            objects[inode] = entry.path().string();
+    }
+    return objects;
+}
+
+/// Twice as many files as DRAM holds, so that reading them in turn finds none of them there.
+std::vector<ColdFile> make_cold_files(BenchDaemon& daemon) {
+    const std::uint64_t count = 2 * BenchMachine::kTightDramBytes / kFileBytes + 2;
+    const Mapping content = touched_memory(kMiB);
+    std::vector<ColdFile> files;
+    for (std::uint64_t i = 0; i < count; ++i) {
+        const std::string name = numbered("cold", i);
+        files.push_back({name, daemon.mount() + "/" + name, {}});
+        write_file(files.back().path, kFileBytes, content.bytes());
+        sync_file(files.back().path);
+        check_interrupted();
+    }
+    const std::map<std::uint64_t, std::string> objects = find_objects(daemon.ssd());
+    for (ColdFile& file : files) {
+        struct stat status {};
+        if (::stat(file.path.c_str(), &status) != 0) throw Failure(errno_error(file.path));
+        const auto object = objects.find(status.st_ino);
+        if (object == objects.end()) throw Failure(file.path + ": no object of it on SSD");
+        file.object = object->second;
+    }
+    return files;
+}
+
+/// Reads a whole file past the page cache, as fast as an io_uring lets it.
+class RawReader {
+  public:
+    RawReader() : buffer_(touched_memory(kFileBytes)) {
+        Result<std::unique_ptr<Ring>> ring = Ring::create({kDepth});
+        if (!ring) throw Failure(ring.error());
+        ring_ = std::move(*ring);
+        // Without it the kernel pins pages for each read; slower, not wrong.
+        (void)ring_->register_region(buffer_.bytes());
+    }
+
+    double read(const std::string& path) {
+        const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC));
+        if (!fd) throw Failure(errno_error(path));
+        const double seconds = time_of([&] {
+            std::atomic<std::uint64_t> left = kFileBytes / kMiB;
+            std::atomic<bool> failed = false;
+            std::promise<void> done;
+            for (std::uint64_t at = 0; at < kFileBytes; at += kMiB)
+                ring_->read(fd.get(), buffer_.bytes().subspan(at, kMiB), at,
+                            [&](std::int64_t result) {
+                                if (result != static_cast<std::int64_t>(kMiB)) failed = true;
+                                if (--left == 0) done.set_value();
+                            });
+            done.get_future().wait();
+            if (failed) throw Failure(path + ": read failed");
+        });
+        return gb_per_s(kFileBytes, seconds);
+    }
+
+  private:
+    Mapping buffer_;
+    std::unique_ptr<Ring> ring_;
+};
+
+void expect_cold(const ColdFile& file) {
+    const std::uint64_t resident = resident_bytes(file.path);
+    if (resident > 0)
+        throw Failure(fmt::format("{}: {} bytes are in DRAM, so this would not be a cold read",
+                                  file.path, resident));
+}
+
+double read_through_mount(const ColdFile& file, std::span<std::byte> buffer) {
+    expect_cold(file);
+    return gb_per_s(kFileBytes, time_of([&] { read_file(file.path, buffer); }));
+}
+
+double read_by_mapper(gm_ctx* context, const ColdFile& file, gm_devptr memory) {
+    expect_cold(file);
+    const gm_range range{0, kFileBytes, memory, 0, 0};
+    return gb_per_s(kFileBytes, time_of([&] {
+                        gm_file* opened = nullptr;
+                        expect_ok(gm_file_open(context, file.name.c_str(), 0, &opened, nullptr),
+                                  "gm_file_open");
+                        const gm_status status = gm_prefetch(opened, &range, 1, nullptr, nullptr);
+                        gm_file_close(opened);
+                        expect_ok(status, "gm_prefetch");
+                    }));
+}
+
+BenchRow cold_row(const std::string& name) {
+    return {name, "GB/s", Better::kHigher, {}, {}, "raw io_uring", 0.85};
+}
+
+}  // namespace
+
+void measure_ssd(Bench& bench) {
+    BenchDaemon& daemon = bench.machine.tight();
+    const std::vector<ColdFile> files = make_cold_files(daemon);
+    RawReader raw;
+    std::size_t next = 0;
+    // Both sides read the same file, so that what lies below the device's name treats them alike.
+    const auto current = [&]() -> const ColdFile& { return files[next / 2 % files.size()]; };
+    const auto by_turns = [&](const std::function<double(const ColdFile&)>& read) {
+        return [&, read] {
+            const double value = read(current());
+            ++next;
+            return value;
+        };
+    };
+    const auto reference = by_turns([&](const ColdFile& file) { return raw.read(file.object); });
+    for (const std::uint64_t request : {kMiB, 4 * kMiB}) {
+        Mapping buffer = touched_memory(request);
+        bench.compare(
+            cold_row(fmt::format("cold read through the mount, {} MiB requests", request / kMiB)),
+            by_turns(
+                [&](const ColdFile& file) { return read_through_mount(file, buffer.bytes()); }),
+            reference);
+    }
+    gm_devptr memory = 0;
+    expect_ok(gm_device_alloc(daemon.mapper(), kFileBytes, &memory), "gm_device_alloc");
+    bench.compare(cold_row("cold load by gpumap"), by_turns([&](const ColdFile& file) {
+                      return read_by_mapper(daemon.mapper(), file, memory);
+                  }),
+                  reference);
+    gm_device_free(daemon.mapper(), memory);
+}
+
+}  // namespace kvfs

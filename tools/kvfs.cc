@@ -1,0 +1,7 @@
+#include <iostream>
+
+#include "tools/program.h"
+
+int main(int argc, char** argv) {
+    return kvfs::run_kvfs({argv + 1, argv + argc}, {std::cin, std::cout, std::cerr});
+}
