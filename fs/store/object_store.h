@@ -17,13 +17,14 @@ using ObjectId = std::uint64_t;
 
 /// What an object says of itself, enough to rebuild the namespace from the objects alone.
 struct ObjectLabel {
-    std::string path;  ///< in the mount, without leading slash, at the time of writing
+    std::string path{};  ///< in the mount, without leading slash, at the time of writing
     std::uint64_t size = 0;
     std::uint32_t mode = 0;
     std::uint32_t uid = 0;
     std::uint32_t gid = 0;
     std::int64_t mtime_ns = 0;
-    std::vector<std::uint32_t> chunk_crcs;  ///< CRC32C of every kChunkBytes; empty: not checksummed
+    std::vector<std::uint32_t>
+        chunk_crcs{};  ///< CRC32C of every kChunkBytes; empty: not checksummed
 };
 
 /// An object that is open for reading; the bytes stay readable while it lives, also after the

@@ -15,13 +15,18 @@ namespace kvfs {
 ///     DIR/objects/hh/hh/<id>     <id>: 16 hex digits; hh: its last two bytes; exactly the file's
 ///     bytes DIR/tmp/                   objects being written; emptied at start
 ///
-/// An object's label is its xattr user.kvfs (JSON; an administrator can read it with getfattr).
+/// An object's label is its xattr user.kvfs (JSON; an administrator can read it with getfattr). One
+/// that is too long for an xattr is a file beside the object, <id>.<its CRC32C>, that the xattr
+/// names.
+///
+/// Readers may outlive the store. Destruction waits for puts under way, hence never in a `done`.
 class SsdStore final : public ObjectStore {
   public:
     struct Options {
         std::string directory;
-        std::uint64_t quota_bytes = 0;  ///< 0: what the file system has free at start, less 5 %
-        unsigned depth = 64;            ///< transfers in flight
+        /// 0: 95 % of what the file system had free when the store was first used, or has free now.
+        std::uint64_t quota_bytes = 0;
+        unsigned depth = 64;  ///< transfers in flight
     };
 
     /// Opens or makes the store. Errors, each a sentence with the directory and the way out: EACCES
