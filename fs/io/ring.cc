@@ -103,6 +103,7 @@ class Ring::Impl {
     Status start(unsigned depth);
     void start_transfer(std::unique_ptr<Transfer> transfer) EXCLUDES(mutex_);
     Status register_region(std::span<std::byte> region) EXCLUDES(registration_, mutex_);
+    void drain() EXCLUDES(mutex_);
 
   private:
     using Finished = std::vector<std::pair<std::unique_ptr<Transfer>, std::int64_t>>;
@@ -133,6 +134,7 @@ class Ring::Impl {
     mutable Mutex mutex_;
     unsigned in_kernel_ GUARDED_BY(mutex_) = 0;
     std::size_t unfinished_ GUARDED_BY(mutex_) = 0;
+    CondVar idle_;
     bool stopping_ GUARDED_BY(mutex_) = false;
     std::deque<std::unique_ptr<Transfer>> waiting_ GUARDED_BY(mutex_);
     std::vector<Region> regions_ GUARDED_BY(mutex_);  ///< by address
@@ -222,7 +224,7 @@ void Ring::Impl::reap() {
             transfer->done(result);
             transfer.reset();  // what Done holds goes before anybody is told that all is finished
             MutexLock lock(mutex_);
-            --unfinished_;
+            if (--unfinished_ == 0) idle_.notify_all();
             more = !(stopping_ && unfinished_ == 0);
         }
         finished.clear();
@@ -322,6 +324,11 @@ std::vector<int> Ring::Impl::forget_overlapping(std::span<std::byte> memory) {
     return indexes;
 }
 
+void Ring::Impl::drain() {
+    MutexLock lock(mutex_);
+    while (unfinished_ > 0) idle_.wait(lock);
+}
+
 Ring::Ring(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Ring::~Ring() = default;
 
@@ -332,6 +339,8 @@ Result<std::unique_ptr<Ring>> Ring::create(Options options) {
 }
 
 Status Ring::register_region(std::span<std::byte> region) { return impl_->register_region(region); }
+
+void Ring::drain() { impl_->drain(); }
 
 void Ring::read(int fd, std::span<std::byte> into, std::uint64_t offset, Done done) {
     impl_->start_transfer(std::make_unique<Transfer>(

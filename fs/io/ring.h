@@ -41,6 +41,9 @@ class Ring {
     /// Transfers work without.
     Status register_region(std::span<std::byte> region);
 
+    /// Waits until no transfer is under way and what each `Done` held is gone. Not in a `Done`.
+    void drain();
+
     void read(int fd, std::span<std::byte> into, std::uint64_t offset, Done done);
     void write(int fd, std::span<const std::byte> from, std::uint64_t offset, Done done);
 

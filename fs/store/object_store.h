@@ -33,10 +33,10 @@ class ObjectReader {
   public:
     virtual ~ObjectReader() = default;
 
-    /// Reads object bytes [offset, offset + into.size()); the tail of `into` beyond the object's
-    /// end is left alone. Requires: offset, into.data() and into.size() multiples of 4096
+    /// Reads object bytes [offset, offset + into.size()). What `into` holds beyond the object's end
+    /// afterwards is undefined. Requires: offset, into.data() and into.size() multiples of 4096
     /// (O_DIRECT). `done` runs once, on a thread of the store, and must not block: bytes read or
-    /// negative errno. `this` and `into` must stay until then.
+    /// negative errno. `this` and `into` must stay until then; `done` may destroy the reader.
     virtual void read(std::uint64_t offset, std::span<std::byte> into,
                       std::function<void(std::int64_t)> done) = 0;
 

@@ -202,7 +202,13 @@ class SsdReader final : public ObjectReader {
 }  // namespace
 
 SsdStore::SsdStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-SsdStore::~SsdStore() { impl_->wait_for_puts(); }
+
+SsdStore::~SsdStore() {
+    impl_->wait_for_puts();
+    // A reader whose last owner is its `done` goes on the ring's thread. It must not be the one
+    // that ends the ring.
+    impl_->ring().drain();
+}
 
 Result<std::unique_ptr<SsdStore>> SsdStore::open(const Options& options) {
     auto directory = open_ssd_directory(options.directory, options.quota_bytes);

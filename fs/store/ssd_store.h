@@ -19,7 +19,8 @@ namespace kvfs {
 /// that is too long for an xattr is a file beside the object, <id>.<its CRC32C>, that the xattr
 /// names.
 ///
-/// Readers may outlive the store. Destruction waits for puts under way, hence never in a `done`.
+/// Readers may outlive the store, but must then not be destroyed in a `done`. Destruction of the
+/// store waits for puts and reads under way, hence is never in a `done` either.
 class SsdStore final : public ObjectStore {
   public:
     struct Options {

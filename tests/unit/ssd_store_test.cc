@@ -215,6 +215,21 @@ Test(ssd_store, destruction_waits_for_puts) {
     cr_expect_eq(scan_all(*open_store(directory)).size(), 8U);
 }
 
+Test(ssd_store, destruction_waits_for_reads_that_own_their_reader) {
+    const Mapping bytes = patterned(8 << 20, 7);
+    const Mapping into = patterned(8 << 20, 0xbad);
+    std::atomic<std::int64_t> read = 0;
+    {
+        const auto store = open_store(make_temp_dir());
+        cr_assert(put_now(*store, kId, bytes.bytes()).ok());
+        auto opened = store->open(kId);
+        cr_assert(opened.ok());
+        const std::shared_ptr<ObjectReader> reader = *std::move(opened);
+        reader->read(0, into.bytes(), [reader, &read](std::int64_t result) { read = result; });
+    }
+    cr_expect_eq(read.load(), 8 << 20);
+}
+
 Test(ssd_store, a_reader_may_outlive_the_store) {
     const Mapping bytes = patterned(5000, 7);
     auto store = open_store(make_temp_dir());
