@@ -66,7 +66,7 @@ class Environment {
     MDB_env* env_;
     std::string directory_;
     std::uint64_t map_bytes_;
-    std::uint64_t reserved_ = 0;  ///< allocated prefix of data.mdb; under LMDB's writer lock
+    std::uint64_t reserved_ = 0;  ///< allocated prefix of data.mdb; the writer's
     std::array<Reader, kReaders> readers_;
 };
 

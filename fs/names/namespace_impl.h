@@ -5,6 +5,7 @@
 #include <string>
 
 #include "fs/base/fd.h"
+#include "fs/base/mutex.h"
 #include "fs/names/lmdb.h"
 #include "fs/names/namespace.h"
 #include "fs/names/state.h"
@@ -29,6 +30,7 @@ class Namespace::Impl {
     template <typename Body>
     auto write(Body body, std::uint64_t room = lmdb::WriteTransaction::kRoomToAdd)
         -> decltype(body(std::declval<Edit&>())) {
+        const MutexLock lock(writer_);
         Result<lmdb::WriteTransaction> txn = lmdb::WriteTransaction::begin(*env_, room);
         if (!txn) return txn.error();
         if (closed_) return Error{EROFS};
@@ -65,7 +67,10 @@ class Namespace::Impl {
     Tables tables_;
     std::atomic<bool> rebuild_{false};
 
-    // Under LMDB's writer lock, that is, inside write().
+    /// LMDB lets one writer run at a time by itself, but across processes and unseen by sanitizers.
+    Mutex writer_;
+
+    // Under writer_, that is, inside write(): clang's analysis does not see through its lambdas.
     State state_;  ///< as in the file
     Ino next_ino_ = kRootIno + 1;
     bool lost_used_ = false;
