@@ -1,0 +1,117 @@
+#include "gpumap/outcome.h"
+
+#include <algorithm>
+#include <cassert>
+
+namespace kvfs::gpumap {
+
+Outcome::Outcome(std::vector<std::uint32_t> groups, const std::vector<std::uint64_t>& group_bytes)
+    : groups_(std::move(groups)), parts_(groups_.size()), parts_left_(groups_.size()) {
+    for (std::size_t i = 0; i < group_bytes.size(); ++i) parts_[i].bytes_left = group_bytes[i];
+}
+
+bool Outcome::start(const Notice& notice, const Plan& plan) {
+    MutexLock lock(mutex_);
+    notice_ = notice;
+    for (const auto& [index, group] : plan.too_short) {
+        errors_.emplace_back(index, GM_ESHORT);
+        parts_[group].status = job_.status = GM_ESHORT;
+    }
+    for (std::size_t i = 0; i < parts_.size(); ++i) end_if_done(i);
+    if (parts_.empty()) end(job_, GM_ALL_GROUPS);
+    return job_.ended;
+}
+
+void Outcome::fail(std::uint32_t index, gm_status status) {
+    MutexLock lock(mutex_);
+    errors_.emplace_back(index, status);
+}
+
+bool Outcome::settle(std::uint32_t group, std::uint64_t bytes, gm_status status) {
+    MutexLock lock(mutex_);
+    Part& part = parts_[group];
+    assert(bytes <= part.bytes_left);
+    part.bytes_left -= bytes;
+    if (status == GM_OK) {
+        part.moved += bytes;
+        job_.moved += bytes;
+    } else {
+        if (part.status == GM_OK) part.status = status;
+        if (job_.status == GM_OK) job_.status = status;
+    }
+    return end_if_done(group);
+}
+
+bool Outcome::end_if_done(std::size_t group) {
+    Part& part = parts_[group];
+    if (part.bytes_left > 0 || part.ended) return false;
+    end(part, groups_[group]);
+    if (--parts_left_ > 0) return false;
+    end(job_, GM_ALL_GROUPS);
+    return true;
+}
+
+void Outcome::end(Part& part, std::uint32_t number) {
+    part.ended = true;
+    if (part.gate != nullptr) part.gate->open();
+    const std::uint32_t wanted =
+        number == GM_ALL_GROUPS ? GM_NOTIFY | GM_NOTIFY_GROUPS : std::uint32_t{GM_NOTIFY_GROUPS};
+    if ((notice_.flags & wanted) != 0)
+        notice_.queue->push({notice_.cookie, notice_.job, number, part.status, part.moved});
+    ended_.notify_all();
+}
+
+Outcome::Part& Outcome::part(std::uint32_t number) {
+    if (number == GM_ALL_GROUPS) return job_;
+    const auto found = std::lower_bound(groups_.begin(), groups_.end(), number);
+    return parts_[static_cast<std::size_t>(found - groups_.begin())];
+}
+
+const Outcome::Part& Outcome::part(std::uint32_t number) const {
+    return const_cast<Outcome*>(this)->part(number);
+}
+
+bool Outcome::has_group(std::uint32_t number) const {
+    return number == GM_ALL_GROUPS || std::binary_search(groups_.begin(), groups_.end(), number);
+}
+
+gm_status Outcome::poll(std::uint32_t number) const {
+    MutexLock lock(mutex_);
+    const Part& asked = part(number);
+    return asked.ended ? asked.status : GM_PENDING;
+}
+
+gm_status Outcome::wait(std::uint32_t number, std::optional<Deadline> deadline) const {
+    MutexLock lock(mutex_);
+    const Part& asked = part(number);
+    while (!asked.ended) {
+        if (!deadline)
+            ended_.wait(lock);
+        else if (!ended_.wait_until(lock, *deadline) && !asked.ended)
+            return GM_PENDING;
+    }
+    return asked.status;
+}
+
+std::shared_ptr<Gate> Outcome::gate(std::uint32_t number) {
+    MutexLock lock(mutex_);
+    Part& asked = part(number);
+    if (asked.ended) return nullptr;
+    if (asked.gate == nullptr) asked.gate = std::make_shared<Gate>();
+    return asked.gate;
+}
+
+std::vector<std::pair<std::uint32_t, gm_status>> Outcome::errors() const {
+    MutexLock lock(mutex_);
+    auto errors = errors_;
+    lock.unlock();
+    std::sort(errors.begin(), errors.end());
+    return errors;
+}
+
+std::uint64_t Outcome::moved_bytes() const {
+    MutexLock lock(mutex_);
+    return job_.moved;
+}
+
+}  // namespace kvfs::gpumap

@@ -1,0 +1,78 @@
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "fs/base/clock.h"
+#include "fs/base/mutex.h"
+#include "gpumap.h"
+#include "gpumap/completion_queue.h"
+#include "gpumap/gate.h"
+#include "gpumap/plan.h"
+
+namespace kvfs::gpumap {
+
+/// How a job goes: counts every byte down, once, as moved or failed; a group ends with its last
+/// byte, the job with its last group. What has ended stays as it is. Thread-safe.
+class Outcome {
+  public:
+    struct Notice {
+        CompletionQueue* queue = nullptr;  ///< where results go; must outlive the job's end
+        gm_job* job = nullptr;
+        std::uint64_t cookie = 0;
+        std::uint32_t flags = 0;  ///< GM_NOTIFY*
+    };
+
+    explicit Outcome(const Plan& plan) : Outcome(plan.groups, plan.group_bytes) {}
+    Outcome(std::vector<std::uint32_t> groups, const std::vector<std::uint64_t>& group_bytes);
+
+    /// Ranges that cannot be moved at all, and groups without bytes, end now. Once, first. True:
+    /// the job has ended with it.
+    bool start(const Notice& notice, const Plan& plan);
+
+    /// Range `index` has failed. Before its bytes are settled.
+    void fail(std::uint32_t index, gm_status status);
+    /// `bytes` of group index `group` are done: moved (GM_OK) or failed. True: the job has ended
+    /// now.
+    bool settle(std::uint32_t group, std::uint64_t bytes, gm_status status);
+
+    // By the caller's group numbers; GM_ALL_GROUPS is the job.
+    bool has_group(std::uint32_t number) const;
+    gm_status poll(std::uint32_t number) const;
+    gm_status wait(std::uint32_t number, std::optional<Deadline> deadline) const;
+    /// A gate that opens when the group ends; null: it has ended.
+    std::shared_ptr<Gate> gate(std::uint32_t number);
+
+    /// Failed ranges so far, by index.
+    std::vector<std::pair<std::uint32_t, gm_status>> errors() const;
+    std::uint64_t moved_bytes() const;
+
+  private:
+    struct Part {
+        std::uint64_t bytes_left = 0;
+        std::uint64_t moved = 0;
+        gm_status status = GM_OK;  ///< the first failure
+        bool ended = false;
+        std::shared_ptr<Gate> gate;
+    };
+
+    Part& part(std::uint32_t number) REQUIRES(mutex_);
+    const Part& part(std::uint32_t number) const REQUIRES(mutex_);
+    void end(Part& part, std::uint32_t number) REQUIRES(mutex_);
+    bool end_if_done(std::size_t group) REQUIRES(mutex_);
+
+    const std::vector<std::uint32_t> groups_;
+    Notice notice_;
+
+    mutable Mutex mutex_;
+    mutable CondVar ended_;
+    std::vector<Part> parts_ GUARDED_BY(mutex_);
+    std::size_t parts_left_ GUARDED_BY(mutex_);
+    Part job_ GUARDED_BY(mutex_);
+    std::vector<std::pair<std::uint32_t, gm_status>> errors_ GUARDED_BY(mutex_);
+};
+
+}  // namespace kvfs::gpumap
