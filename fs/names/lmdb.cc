@@ -70,7 +70,7 @@ Error open_error(int rc, const std::string& what) {
 
 std::string map_advice(int rc, const std::string& directory, std::uint64_t map_bytes) {
     const std::string size = std::to_string(map_bytes >> 20) + " MiB";
-    const std::string map = "name database in " + directory + ", a sparse file of " + size;
+    std::string map = "name database in " + directory + ", a sparse file of " + size;
     if (rc == EFBIG || rc == ENOSPC || rc == EINVAL) return map + ": the file system refuses it";
     if (rc == ENOMEM) return map + ": not enough address space (ulimit -v, vm.max_map_count)";
     return map;

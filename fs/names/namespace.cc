@@ -135,7 +135,7 @@ Result<Inode> Namespace::remove(Ino ino) {
             if (!inode) return inode;
             if (inode->is_directory()) return Error{EISDIR};
             if (inode->parent != 0) {
-                const Result<Inode> buried = take_away(edit, inode->parent, inode->name, *inode);
+                Result<Inode> buried = take_away(edit, inode->parent, inode->name, *inode);
                 if (!buried) return buried;
             }
             if (Status forgotten = edit.forget(ino); !forgotten) return forgotten.error();

@@ -114,7 +114,7 @@ Status Namespace::Impl::open_database(const Options& options) {
     const Result<Tables> tables = Tables::open(*env_);
     if (!tables) return tables.error();
     tables_ = *tables;
-    const Status rooted = make_root();
+    Status rooted = make_root();
     if (!rooted) return rooted;
     return state_.rebuild ? write([&](Edit&) { return use_lost_inos(); }) : Status{};
 }
@@ -188,7 +188,7 @@ Status Namespace::Impl::finish_rebuild() {
 Status Namespace::Impl::close_clean() {
     // The mark is of no use to a database that goes on changing, and a lie to one that was changed
     // between the sync and the mark.
-    const Status stopped = write([&](Edit&) {
+    Status stopped = write([&](Edit&) {
         closed_ = true;
         return Status{};
     });

@@ -44,7 +44,7 @@ Status Namespace::set_placement(Ino ino, const std::optional<Placement>& placeme
             if (Status marked = edit.mark_unplaced(ino); !marked) return marked;
             return edit.write().remove(edit.tables().placements, Key(ino));
         }
-        const Status unmarked = edit.write().remove(edit.tables().unplaced, Key(ino));
+        Status unmarked = edit.write().remove(edit.tables().unplaced, Key(ino));
         if (!unmarked) return unmarked;
         inode->size = placement->size;
         if (Status put = edit.put_inode(*inode); !put) return put;

@@ -94,7 +94,7 @@ Status Namespace::recover(const Recovered& file) {
         if (same.error().code != ENOENT) return same.error();
 
         if (Status used = impl_->use_ino(file.ino); !used) return used;
-        const Status added = edit.add(recovered_file(file, *directory, parts->name));
+        Status added = edit.add(recovered_file(file, *directory, parts->name));
         if (!added) return added;
         return edit.put_placement(file.ino, file.placement);
     };
