@@ -11,6 +11,7 @@
 
 #include "fs/base/mutex.h"
 #include "fs/files/files.h"
+#include "fs/fuse/lingering.h"
 #include "fs/fuse/listing.h"
 
 namespace kvfs::fuse {
@@ -58,6 +59,7 @@ struct Front {
     std::function<void()> ready;
     OpenTable<Handle> handles{};
     OpenTable<Listing> listings{};
+    Lingering lingering{files};
     std::atomic<unsigned> busy = 0;  ///< requests being served
 };
 

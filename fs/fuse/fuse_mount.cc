@@ -300,6 +300,7 @@ void FuseMount::Impl::release_handles(bool abandoned) {
         static_cast<void>(released);
     }
     front_.listings.take_all();
+    front_.lingering.release_all();
 }
 
 void FuseMount::Impl::close() {

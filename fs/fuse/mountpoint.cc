@@ -4,6 +4,8 @@
 #include <spawn.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -11,7 +13,10 @@
 #include <climits>
 #include <cstdlib>
 #include <fstream>
+#include <future>
+#include <memory>
 #include <sstream>
+#include <thread>
 
 #include "fs/base/log.h"
 
@@ -51,6 +56,20 @@ std::string mounted_type(const std::string& path) {
     return type;
 }
 
+/// Whether the daemon behind the mount on `path` is gone. Attributes may still come out of the
+/// kernel's memory; figures of the file system never do. Asked on a thread of its own, because a
+/// daemon that is there but stuck does not answer at all.
+bool is_dead(const std::string& path) {
+    auto answer = std::make_shared<std::promise<bool>>();
+    auto dead = answer->get_future();
+    std::thread([answer, path] {
+        struct statvfs figures {};
+        const bool failed = ::statvfs(path.c_str(), &figures) != 0;
+        answer->set_value(failed && (errno == ENOTCONN || errno == ECONNABORTED));
+    }).detach();
+    return dead.wait_for(std::chrono::seconds(5)) == std::future_status::ready && dead.get();
+}
+
 /// For those who may not umount(2): the set-uid program that may.
 bool run_fusermount_unmount(const std::string& path) {
     std::array<const char*, 6> arguments = {"fusermount3", "-u", "-z", "--", path.c_str(), nullptr};
@@ -74,6 +93,14 @@ Status unmount_dead(const std::string& path) {
                             "run `umount -l " + path + "` as root"};
 }
 
+/// Looks at the mount point. A dead mount is known by its statfs only: the kernel may still
+/// remember its root's attributes.
+int look_at(const std::string& path, struct stat& st) {
+    struct statfs figures {};
+    if (::statfs(path.c_str(), &figures) != 0 || ::stat(path.c_str(), &st) != 0) return errno;
+    return 0;
+}
+
 /// realpath fails on a dead mount: resolve what is above it, and leave the last component.
 std::string absolute(const std::string& path) {
     std::array<char, PATH_MAX> resolved{};
@@ -94,12 +121,14 @@ bool kvfs_is_mounted_on(const std::string& path) { return mounted_type(path) == 
 Result<std::string> prepare_mountpoint(const std::string& mountpoint) {
     if (mountpoint.empty()) return Error{ENOENT, "no mount point given"};
     struct stat st {};
-    int failed = ::stat(mountpoint.c_str(), &st) == 0 ? 0 : errno;
+    int failed = look_at(mountpoint, st);
     std::string path = absolute(mountpoint);
-    if (failed == ENOTCONN || failed == ECONNABORTED) {
+    const bool dead =
+        failed == ENOTCONN || failed == ECONNABORTED || (kvfs_is_mounted_on(path) && is_dead(path));
+    if (dead) {
         const Status unmounted = unmount_dead(path);
         if (!unmounted.ok()) return unmounted.error();
-        failed = ::stat(mountpoint.c_str(), &st) == 0 ? 0 : errno;
+        failed = look_at(mountpoint, st);
         path = absolute(mountpoint);
     }
     if (failed == ENOENT) {

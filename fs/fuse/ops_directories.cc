@@ -8,13 +8,10 @@ namespace {
 
 void opendir(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
     Front& front = front_of(req);
-    const Status opened = stale_if_gone(checked("opendir", [&]() -> Status {
-        const auto directory = front.files.names().get(ino);
-        if (!directory.ok()) return directory.error();
-        if (!directory->is_directory()) return Error{ENOTDIR};
+    const Status opened = checked("opendir", [&]() -> Status {
         fi->fh = front.listings.add(std::make_unique<Listing>(ino));
         return {};
-    }));
+    });
     if (!opened.ok()) return reply_error(req, opened.error());
     if (unwanted(fuse_reply_open(req, fi))) front.listings.take(fi->fh);
 }

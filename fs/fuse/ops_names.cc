@@ -86,21 +86,48 @@ void unlink(fuse_req_t req, fuse_ino_t parent, const char* name) {
 }
 
 void rmdir(fuse_req_t req, fuse_ino_t parent, const char* name) {
-    reply(req, checked("rmdir", [&] { return front_of(req).files.rmdir(parent, name); }));
+    reply(req, checked("rmdir", [&]() -> Status {
+              Front& front = front_of(req);
+              auto directory = front.files.lookup(parent, name);
+              if (!directory.ok()) return directory.error();
+              if (Status removed = front.files.rmdir(parent, name); !removed.ok()) return removed;
+              front.lingering.keep_directory(std::move(*directory));
+              return {};
+          }));
+}
+
+/// Renames over whatever has the name, and keeps that until the kernel has forgotten it.
+Status replace(Front& front, fuse_ino_t parent, const char* name, fuse_ino_t new_parent,
+               const char* new_name) {
+    auto target = front.files.lookup(new_parent, new_name);
+    std::unique_ptr<Handle> handle;
+    if (target.ok() && target->inode.is_regular()) {
+        auto opened = front.files.open(target->inode.ino, {});
+        if (opened.ok()) handle = std::move(*opened);
+    }
+    Status renamed =
+        front.files.rename(parent, name, new_parent, new_name, Namespace::RenameFlag::replace);
+    if (!renamed.ok()) {
+        if (handle) front.files.release(std::move(handle));
+        return renamed;
+    }
+    if (handle) front.lingering.keep_file(std::move(handle));
+    if (target.ok() && target->inode.is_directory()) {
+        front.lingering.keep_directory(std::move(*target));
+    }
+    return {};
 }
 
 void rename(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_ino_t new_parent,
             const char* new_name, unsigned flags) {
     reply(req, checked("rename", [&]() -> Status {
-              auto flag = Namespace::RenameFlag::replace;
-              if (flags == RENAME_NOREPLACE) {
-                  flag = Namespace::RenameFlag::no_replace;
-              } else if (flags == RENAME_EXCHANGE) {
-                  flag = Namespace::RenameFlag::exchange;
-              } else if (flags != 0) {
-                  return Error{EINVAL};
-              }
-              return front_of(req).files.rename(parent, name, new_parent, new_name, flag);
+              Front& front = front_of(req);
+              if (flags == 0) return replace(front, parent, name, new_parent, new_name);
+              if (flags != RENAME_NOREPLACE && flags != RENAME_EXCHANGE) return Error{EINVAL};
+              return front.files.rename(parent, name, new_parent, new_name,
+                                        flags == RENAME_EXCHANGE
+                                            ? Namespace::RenameFlag::exchange
+                                            : Namespace::RenameFlag::no_replace);
           }));
 }
 
@@ -142,6 +169,8 @@ Result<Namespace::NewInode> new_inode(fuse_req_t req, fuse_ino_t parent, mode_t 
 void set_name_ops(fuse_lowlevel_ops& ops) {
     ops.lookup = counted<lookup>;
     ops.getattr = counted<getattr>;
+    ops.forget = counted<forget>;
+    ops.forget_multi = counted<forget_multi>;
     ops.setattr = counted<setattr>;
     ops.readlink = counted<readlink>;
     ops.mknod = counted<mknod>;
