@@ -113,8 +113,8 @@ BenchDaemon::BenchDaemon(const Options& options) : scratch_(options.parent) {
     const std::string log = scratch_.path() + "/log";
     const UniqueFd errors(::open(log.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600));
     pid_ =
-        spawn({options.program, "--foreground", "--log-level", "warn", "--dram",
-               std::to_string(options.dram_bytes), "--ssd",
+        spawn({options.program, "--foreground", "--config", "/dev/null", "--log-level", "warn",
+               "--dram", std::to_string(options.dram_bytes), "--ssd",
                ssd() + ",size=" + std::to_string(options.ssd_bytes), "--socket", socket(), mount()},
               to_us.get(), errors.get());
     to_us.reset();

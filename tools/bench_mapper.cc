@@ -23,7 +23,7 @@ namespace {
 constexpr std::uint64_t kMiB = 1 << 20;
 constexpr std::uint64_t kFileBytes = 32 * kMiB;
 /// Threads that copy for gpumap's host backend: memcpy gets as many.
-constexpr unsigned kHostBackendThreads = 1;
+constexpr unsigned kHostBackendThreads = 2;
 
 using Job = std::unique_ptr<gm_job, void (*)(gm_job*)>;
 

@@ -96,6 +96,24 @@ int run_help(const std::vector<std::string>& arguments, Io& io) {
     return kSuccess;
 }
 
+int dispatch(const std::vector<std::string>& arguments, Io& io) {
+    if (arguments.empty()) {
+        print_overview(io.err);
+        return kUsage;
+    }
+    const std::string& first = arguments.front();
+    if (first == "help" || first == "--help" || first == "-h") return run_help(arguments, io);
+    if (first == "--version" || first == "-V") {
+        io.out << "kvfs " KVFS_VERSION "\n";
+        return kSuccess;
+    }
+    const Verb* verb = find_verb(first);
+    if (verb != nullptr) return run_verb(*verb, {arguments.begin() + 1, arguments.end()}, io);
+    const char* kind = first.starts_with('-') ? "option" : "verb";
+    io.err << "kvfs: no " << kind << " '" << first << "'; `kvfs help` lists the verbs\n";
+    return kUsage;
+}
+
 }  // namespace
 
 std::string sentence(const Error& error) {
@@ -121,26 +139,10 @@ std::uint64_t Arguments::size(const char* option) const {
 }
 
 int run_kvfs(const std::vector<std::string>& arguments, Io io) {
-    if (arguments.empty()) {
-        print_overview(io.err);
-        return kUsage;
-    }
-    const std::string& first = arguments.front();
-    if (first == "help" || first == "--help" || first == "-h") return run_help(arguments, io);
-    if (first == "--version" || first == "-V") {
-        io.out << "kvfs " KVFS_VERSION "\n";
-        return kSuccess;
-    }
-    const Verb* verb = find_verb(first);
-    if (verb == nullptr) {
-        const char* kind = first.starts_with('-') ? "option" : "verb";
-        io.err << "kvfs: no " << kind << " '" << first << "'; `kvfs help` lists the verbs\n";
-        return kUsage;
-    }
-    const int code = run_verb(*verb, {arguments.begin() + 1, arguments.end()}, io);
+    const int code = dispatch(arguments, io);
     io.out.flush();
     if (io.out.good()) return code;
-    complain(io, first, "standard output: write failed");
+    io.err << "kvfs: standard output: write failed\n";
     return kFailed;
 }
 

@@ -18,8 +18,23 @@ void lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
 }
 
 void getattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info* /*fi*/) {
-    reply_attributes(req, stale_if_gone(checked(
-                              "getattr", [&] { return front_of(req).files.attributes(ino); })));
+    reply_attributes(req, stale_if_gone(checked("getattr", [&]() -> Result<Attributes> {
+                         Front& front = front_of(req);
+                         auto found = front.files.attributes(ino);
+                         if (found.ok() || found.error().code != ENOENT) return found;
+                         if (auto removed = front.lingering.directory(ino)) return *removed;
+                         return found;
+                     })));
+}
+
+void forget(fuse_req_t req, fuse_ino_t ino, std::uint64_t /*lookups*/) {
+    front_of(req).lingering.forget(ino);
+    fuse_reply_none(req);
+}
+
+void forget_multi(fuse_req_t req, std::size_t count, fuse_forget_data* forgotten) {
+    for (std::size_t i = 0; i < count; ++i) front_of(req).lingering.forget(forgotten[i].ino);
+    fuse_reply_none(req);
 }
 
 std::int64_t to_ns(const timespec& time) {
