@@ -229,6 +229,11 @@ ObjectUse Cache::pending_use(ObjectId id) const {
     return found == uses_.end() ? ObjectUse{id, 0, 0} : found->second;
 }
 
+void Cache::forget_access_time(ObjectId id) {
+    const MutexLock lock(uses_mutex_);
+    if (const auto found = uses_.find(id); found != uses_.end()) found->second.atime_ns = 0;
+}
+
 void Cache::flush_uses() {
     std::vector<ObjectUse> uses;
     {
@@ -239,12 +244,13 @@ void Cache::flush_uses() {
     }
     if (!uses.empty()) catalog_->record_uses(uses);
 
-    std::vector<ObjectPtr> again;
+    std::vector<std::weak_ptr<Object>> again;
     {
         const MutexLock lock(spill_mutex_);
         again.swap(spill_later_);
     }
-    for (auto& object : again) queue_spill(std::move(object), false);
+    for (const auto& failed : again)
+        if (ObjectPtr object = failed.lock()) queue_spill(std::move(object), false);
 }
 
 std::vector<Cache::TierUsage> Cache::usage() const {

@@ -164,6 +164,8 @@ class Cache {
     ObjectUse pending_use(ObjectId id) const;
     /// Tells it, and tries again to spill what failed. Called every second by the daemon.
     void flush_uses();
+    /// Somebody has set the access time: uses so far no longer do.
+    void forget_access_time(ObjectId id);
 
     struct TierUsage {
         std::string name;
@@ -275,7 +277,8 @@ class Cache {
     mutable Mutex spill_mutex_;
     CondVar spill_cv_;
     std::deque<ObjectPtr> spill_queue_ GUARDED_BY(spill_mutex_);
-    std::vector<ObjectPtr> spill_later_ GUARDED_BY(spill_mutex_);  ///< no store took them
+    /// No store took them; weak, as they may be dropped from DRAM for that very reason.
+    std::vector<std::weak_ptr<Object>> spill_later_ GUARDED_BY(spill_mutex_);
     std::uint64_t spills_in_flight_ GUARDED_BY(spill_mutex_) = 0;
     bool stopping_ GUARDED_BY(spill_mutex_) = false;
 

@@ -1,0 +1,153 @@
+#pragma once
+#include <criterion/criterion.h>
+
+#include <cstring>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "fs/cache/cache.h"
+#include "tests/support/faulty_store.h"
+
+namespace kvfs::tests {
+
+/// A catalog that is a map.
+class MapCatalog final : public Catalog {
+  public:
+    Result<ObjectRecord> find_object(ObjectId id) override {
+        const MutexLock lock(mutex_);
+        const auto found = records_.find(id);
+        if (found == records_.end()) return Error{ENOENT};
+        return found->second;
+    }
+    Status save_object(ObjectId id, const ObjectRecord& record) override {
+        const MutexLock lock(mutex_);
+        if (record.store_uid == 0)
+            records_.erase(id);
+        else
+            records_[id] = record;
+        return {};
+    }
+    ObjectLabel label_object(ObjectId, const ObjectRecord& record) override {
+        ObjectLabel label;
+        label.size = record.size;
+        label.chunk_crcs = record.chunk_crcs;
+        return label;
+    }
+    void lose_object(ObjectId id) override {
+        const MutexLock lock(mutex_);
+        records_.erase(id);
+        lost_.insert(id);
+        changed_.notify_all();
+    }
+    void record_uses(const std::vector<ObjectUse>& uses) override {
+        const MutexLock lock(mutex_);
+        for (const ObjectUse& use : uses) hits_[use.id] += use.hits;
+    }
+
+    bool lost(ObjectId id) {
+        const MutexLock lock(mutex_);
+        return lost_.count(id) != 0;
+    }
+    bool wait_lost(ObjectId id) {
+        const Deadline until = deadline_after(std::chrono::seconds(10));
+        MutexLock lock(mutex_);
+        while (lost_.count(id) == 0)
+            if (!changed_.wait_until(lock, until)) return false;
+        return true;
+    }
+    std::uint64_t hits(ObjectId id) {
+        const MutexLock lock(mutex_);
+        return hits_[id];
+    }
+
+  private:
+    Mutex mutex_;
+    CondVar changed_;
+    std::map<ObjectId, ObjectRecord> records_ GUARDED_BY(mutex_);
+    std::set<ObjectId> lost_ GUARDED_BY(mutex_);
+    std::map<ObjectId, std::uint64_t> hits_ GUARDED_BY(mutex_);
+};
+
+/// A cache of 16 slabs of one MiB over one store that can be made to fail.
+class CacheFixture {
+  public:
+    static constexpr std::uint64_t kMiB = 1 << 20;
+    static constexpr std::uint64_t kDramBytes = 16 * kMiB;
+
+    explicit CacheFixture(std::uint64_t store_bytes = 1ULL << 30,
+                          std::chrono::milliseconds io_timeout = std::chrono::seconds(10)) {
+        auto arena = Arena::create({.bytes = kDramBytes});
+        cr_assert(arena.ok());
+        auto faulty = std::make_unique<FaultyStore>(Faults{},
+                                                    std::make_unique<MemoryStore>(store_bytes));
+        store = faulty.get();
+        std::vector<std::unique_ptr<ObjectStore>> stores;
+        stores.push_back(std::move(faulty));
+        cache = std::make_unique<Cache>(*std::move(arena), std::move(stores),
+                                        Cache::Options{.io_timeout = io_timeout});
+        cache->start(catalog);
+    }
+
+    static std::vector<std::byte> bytes(ObjectId id, std::size_t length) {
+        std::vector<std::byte> all(length);
+        for (std::size_t i = 0; i < length; ++i)
+            all[i] = static_cast<std::byte>(id * 131 + i * 7 + (i >> 12));
+        return all;
+    }
+
+    /// Writes the file `id` of `length` bytes and closes it.
+    void write_file(ObjectId id, std::size_t length, VolumeId volume = 7) {
+        const ObjectPtr object = cache->add(id, volume);
+        cr_assert(cache->opened(*object, true).ok());
+        const Status written = cache->write(object, 0, bytes(id, length));
+        cr_assert(written.ok(), "%s", written.ok() ? "" : written.error().message().c_str());
+        cr_assert_not(cache->closed(object, true));
+    }
+
+    /// As write_file, and waits until the store has it.
+    void store_file(ObjectId id, std::size_t length) {
+        write_file(id, length);
+        cr_assert(cache->sync(*cache->acquire(id)).ok());
+    }
+
+    /// Puts `id` out of DRAM by writing others through it.
+    void push_out(ObjectId id) {
+        for (ObjectId other = 1'000'000 * id; resident(id) > 0; ++other) store_file(other, kMiB);
+    }
+
+    std::uint64_t resident(ObjectId id) const {
+        const auto now = cache->residency(id);
+        return now ? now->dram_bytes : 0;
+    }
+
+    /// The file's bytes, or the errno as a negative length in `error`.
+    std::vector<std::byte> read_file(ObjectId id, std::size_t length, int* error = nullptr) {
+        auto object = cache->acquire(id);
+        if (!object) {
+            if (error != nullptr) *error = object.error().code;
+            return {};
+        }
+        const auto view = cache->read(*object, 0, length);
+        if (!view) {
+            if (error != nullptr) *error = view.error().code;
+            return {};
+        }
+        std::vector<std::byte> all;
+        for (const auto& span : view->spans) all.insert(all.end(), span.begin(), span.end());
+        return all;
+    }
+
+    bool intact(ObjectId id, std::size_t length) {
+        return read_file(id, length + 1) == bytes(id, length);
+    }
+
+    MapCatalog catalog;
+    FaultyStore* store = nullptr;
+    std::unique_ptr<Cache> cache;
+};
+
+}  // namespace kvfs::tests
