@@ -36,7 +36,7 @@ void raise_limit(__rlimit_resource resource) {
 /// What must hold before the first thread and the first file.
 void prepare_process() {
     block_signals();
-    ::umask(0);                   // modes are the clients' business
+    ::umask(077);                 // the tiers hold everybody's files; the socket opens itself
     raise_limit(RLIMIT_NOFILE);   // a descriptor for each open object and mapper client
     raise_limit(RLIMIT_MEMLOCK);  // memory registered with io_uring counts as locked
 }

@@ -1,5 +1,7 @@
 #include "daemon/wire.h"
 
+#include <sys/stat.h>
+
 #include <filesystem>
 #include <utility>
 #include <vector>
@@ -53,9 +55,9 @@ void log_tiers(const Parts& parts) {
 
 /// The folder that default_socket() puts sockets into; one that people name is theirs to make.
 void make_socket_directory(const std::string& socket) {
-    std::error_code ignored;  // then the server cannot bind, and says so
-    const auto directory = std::filesystem::path(socket).parent_path();
-    if (directory.filename() == "kvfs") std::filesystem::create_directory(directory, ignored);
+    const std::string directory = std::filesystem::path(socket).parent_path();
+    if (!directory.ends_with("/kvfs") || ::mkdir(directory.c_str(), 0700) != 0) return;
+    ::chmod(directory.c_str(), 0755);  // whatever the umask: clients are other users
 }
 
 Status wire_tiers(const Options& options, Parts& parts) {
