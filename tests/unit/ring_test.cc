@@ -169,6 +169,26 @@ Test(ring, a_thread_that_submits_and_ends_loses_nothing) {
     cr_expect_eq(failure.load(), 0, "a transfer ended with %ld", static_cast<long>(failure));
 }
 
+// The kernel cancels what a thread has submitted when the thread ends: here, a wait for a pipe.
+Test(ring, a_transfer_outlives_the_thread_that_submitted_it) {
+    const auto ring = make_ring();
+    std::array<int, 2> ends{};
+    cr_assert_eq(::pipe(ends.data()), 0);
+    const UniqueFd out(ends[0]);
+    const UniqueFd in(ends[1]);
+    std::array<std::byte, 3> into{};
+    std::promise<std::int64_t> result;
+    auto moved = result.get_future();
+
+    std::thread([&] {
+        ring->read(out.get(), into, 0, [&](std::int64_t bytes) { result.set_value(bytes); });
+    }).join();
+    cr_expect_eq(moved.wait_for(std::chrono::milliseconds(50)), std::future_status::timeout);
+    cr_assert_eq(::write(in.get(), "abc", 3), 3);
+
+    cr_expect_eq(moved.get(), 3);
+}
+
 Test(ring, threads_share_it) {
     const UniqueFd file = make_file(O_DIRECT);
     const auto ring = make_ring(4);
@@ -252,6 +272,8 @@ Test(ring, transfers_across_the_border_of_a_region_go_the_plain_way) {
 
     cr_expect_eq(write_now(*ring, file.get(), memory.bytes(), 0), 8 * 4096);
     cr_expect_eq(read_now(*ring, file.get(), memory.bytes().first(3 * kPage), 0), 3 * 4096);
+    const auto across_its_end = memory.bytes().subspan(3 * kPage, 2 * kPage);
+    cr_expect_eq(read_now(*ring, file.get(), across_its_end, 0), 2 * 4096);
 }
 
 Test(ring, memory_that_cannot_be_registered_still_works) {
