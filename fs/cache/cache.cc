@@ -61,7 +61,8 @@ ObjectPtr Cache::live(ObjectId id) const {
 
 Result<ObjectPtr> Cache::acquire(ObjectId id) {
     if (ObjectPtr object = live(id)) return object;
-    // The entry is held while the record is read: whoever evicts the file from its store holds it too.
+    // The entry is held while the record is read: whoever evicts the file from its store holds it
+    // too.
     Table::accessor entry;
     if (!objects_.insert(entry, id)) return entry->second;
     auto record = catalog_->find_object(id);
@@ -204,9 +205,9 @@ std::optional<Cache::Residency> Cache::residency(ObjectId id) const {
     now.size = object->size;
     now.dram_bytes = object->content ? object->content->size() : 0;
     if (object->store != nullptr) now.store = object->store->store->name();
-    now.held_bytes = object->state == Object::State::scratch ? object->charged
+    now.held_bytes = object->state == Object::State::scratch                    ? object->charged
                      : (object->content != nullptr || object->store != nullptr) ? object->size
-                                                                                 : 0;
+                                                                                : 0;
     now.modified_ns = object->modified_ns;
     now.sealed = object->state != Object::State::writing && object->writers == 0;
     now.scratch = object->state == Object::State::scratch;
@@ -257,7 +258,7 @@ std::vector<Cache::TierUsage> Cache::usage() const {
     std::vector<TierUsage> tiers;
     {
         const MutexLock lock(dram_mutex_);
-        tiers.push_back({"dram", arena_->capacity(), arena_->used(), dram_files_, false});
+        tiers.push_back({"dram", arena_->capacity(), arena_->used(), dram_policy_->files(), false});
     }
     for (const auto& tier : stores_) {
         const MutexLock lock(tier->mutex);

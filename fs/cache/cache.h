@@ -269,7 +269,6 @@ class Cache {
 
     mutable Mutex dram_mutex_;  ///< innermost, as a store tier's
     std::unique_ptr<EvictionPolicy> dram_policy_ GUARDED_BY(dram_mutex_);
-    std::uint64_t dram_files_ GUARDED_BY(dram_mutex_) = 0;
 
     mutable Mutex uses_mutex_;
     std::unordered_map<ObjectId, ObjectUse> uses_ GUARDED_BY(uses_mutex_);

@@ -33,6 +33,8 @@ class Lru final : public EvictionPolicy {
         return first;
     }
 
+    std::size_t files() const override { return where_.size(); }
+
   private:
     std::list<ObjectId> order_;  ///< coldest first
     std::unordered_map<ObjectId, std::list<ObjectId>::iterator> where_;
