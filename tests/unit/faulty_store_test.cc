@@ -24,14 +24,14 @@ unsigned bits_that_differ(std::span<const std::byte> a, std::span<const std::byt
     return count;
 }
 
-int failures_of(std::uint64_t seed) {
+std::uint64_t failures_of(std::uint64_t seed) {
     FaultyStore store({.seed = seed, .put_fails = 0.5, .error = ENOSPC});
     const Mapping bytes = patterned(kSize, 7);
-    int failures = 0;
+    std::uint64_t failures = 0;  // a bit for each put
     for (ObjectId id = 0; id < 32; ++id) {
         const Status status = put_now(store, id, bytes.bytes());
         cr_expect(status.ok() || status.error().code == ENOSPC);
-        failures = failures * 2 + !status.ok();
+        failures = failures << 1 | (status.ok() ? 0U : 1U);
     }
     return failures;
 }
@@ -43,7 +43,7 @@ TestSuite(faulty_store, .timeout = 30);
 Test(faulty_store, puts_fail_as_often_as_told_and_the_same_for_a_seed) {
     cr_expect_eq(failures_of(1), failures_of(1));
     cr_expect_neq(failures_of(1), failures_of(2));
-    cr_expect_neq(failures_of(1), 0);
+    cr_expect_neq(failures_of(1), 0U);
 }
 
 Test(faulty_store, reads_and_opens_fail_when_told) {
