@@ -37,7 +37,7 @@ Status rebuild(Namespace& names, const Stores& stores) {
     if (!rebuilt) return rebuilt.error();
     spdlog::warn("{} files are back; removed {} objects of replaced files and {} unreadable ones",
                  rebuilt->files, rebuilt->replaced, rebuilt->unreadable);
-    return names.sync();
+    return names.finish_rebuild();
 }
 
 void log_tiers(const Parts& parts) {
