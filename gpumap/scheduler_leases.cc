@@ -27,8 +27,9 @@ void Scheduler::ask(std::vector<JobFile> files) {
         // Answers come in the order of the inodes, in one or more calls, one after the other.
         auto next = std::make_shared<std::size_t>(0);
         daemon_.lease(inodes, [this, job, numbers, next](std::vector<LeaseAnswer> answers) {
-            const std::size_t first = std::exchange(*next, *next + answers.size());
-            leased(job, std::span(*numbers).subspan(first, answers.size()), std::move(answers));
+            const std::size_t count = answers.size();
+            const auto of = std::span(*numbers).subspan(std::exchange(*next, *next + count), count);
+            leased(job, of, std::move(answers));
         });
     }
 }
