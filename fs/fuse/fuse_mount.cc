@@ -28,17 +28,23 @@ constexpr auto kInvalidationPatience = std::chrono::seconds(1);
 /// What libfuse said last: the reason, when fuse_session_new or _mount fails. It logs on the thread
 /// that called.
 thread_local std::string last_complaint;
+/// A line comes in several pieces at times.
+thread_local bool complaint_goes_on = false;
+/// What it says then goes into mount()'s Error, and need not go into the log as well.
+thread_local bool mounting = false;
 
 void take_log(fuse_log_level level, const char* format, va_list arguments) {
     std::array<char, 512> line{};
     // NOLINTNEXTLINE(clang-diagnostic-format-nonliteral): the format is libfuse's
     std::vsnprintf(line.data(), line.size(), format, arguments);
     std::string_view text = line.data();
+    if (!complaint_goes_on) last_complaint.clear();
+    complaint_goes_on = !text.ends_with('\n');
     while (text.ends_with('\n')) text.remove_suffix(1);
     if (text.starts_with("fuse: ")) text.remove_prefix(6);
     if (text.empty()) return;
-    last_complaint = text;
-    if (level <= FUSE_LOG_ERR) {
+    last_complaint += text;
+    if (level <= FUSE_LOG_ERR && !mounting) {
         spdlog::error("fuse: {}", text);
     } else {
         spdlog::debug("fuse: {}", text);
@@ -132,6 +138,8 @@ Error mount_error(const std::string& mountpoint, int code) {
                                "/dev/fuse and CAP_SYS_ADMIN, or install fusermount3 (package " +
                                "fuse3), or serve the mapper alone (--no-mount)"};
     }
+    // fusermount3, which mounts for ordinary users, says why on stderr.
+    if (last_complaint.empty()) return Error{EPERM, where + "fusermount3 refused"};
     return Error{code == 0 ? EPERM : code, where + last_complaint};
 }
 
@@ -325,7 +333,9 @@ FuseMount::~FuseMount() = default;
 
 Result<std::unique_ptr<FuseMount>> FuseMount::mount(Files& files, Options options) {
     auto impl = std::make_unique<Impl>(files, std::move(options));
+    mounting = true;
     const Status opened = impl->open();
+    mounting = false;
     if (!opened.ok()) return opened.error();
     return std::unique_ptr<FuseMount>(new FuseMount(std::move(impl)));
 }
