@@ -23,10 +23,8 @@ void register_memory(Arena& arena, const std::vector<Ring*>& rings) {
         for (Ring* ring : rings) {
             const Status registered = ring->register_region(memory);
             if (registered || std::exchange(warned, true)) continue;
-            spdlog::warn(
-                "slower SSD transfers: {}; raise the limit on locked memory "
-                "(LimitMEMLOCK=, ulimit -l)",
-                registered.error().message());
+            spdlog::warn("SSD transfers will cost more processor time: {}",
+                         registered.error().message());
         }
     });
 }
