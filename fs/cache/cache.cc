@@ -67,9 +67,10 @@ Result<ObjectPtr> Cache::acquire(ObjectId id) {
     if (!objects_.insert(entry, id)) return entry->second;
     auto record = catalog_->find_object(id);
     StoreTier* tier = record ? store_of(record->store_uid) : nullptr;
-    if (tier == nullptr) {
+    if (tier == nullptr || record->unlinked) {
         objects_.erase(entry);
         if (!record) return record.error();
+        if (record->unlinked) return Error{ENOENT};
         return Error{ENOENT, "the store that holds it is not among the daemon's"};
     }
     auto object = std::make_shared<Object>(id, record->volume);

@@ -13,6 +13,7 @@ struct ObjectRecord {
     VolumeId volume = 0;
     bool scratch = false;
     bool pinned = false;
+    bool unlinked = false;  ///< it has lost its name, and its bytes are to go
     std::uint64_t store_uid = 0;  ///< 0: in no store
     std::uint64_t size = 0;
     std::vector<std::uint32_t> chunk_crcs{};
@@ -30,7 +31,8 @@ class Catalog {
   public:
     virtual ~Catalog() = default;
 
-    /// Errors: ENOENT - no such file, or one without bytes that outlived the daemon.
+    /// Of an unlinked file too, until it is erased. Errors: ENOENT - no such file, or one without
+    /// bytes that outlived the daemon.
     virtual Result<ObjectRecord> find_object(ObjectId id) = 0;
     /// Errors: ENOENT - the file is gone: the caller drops the object.
     virtual Status save_object(ObjectId id, const ObjectRecord& record) = 0;

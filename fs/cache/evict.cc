@@ -194,10 +194,11 @@ std::uint64_t Cache::lose(StoreTier* tier, ObjectId id, bool only_if_idle) {
         object->changed.notify_all();
     } else {
         const auto record = catalog_->find_object(id);
-        StoreTier* const where = record ? store_of(record->store_uid) : nullptr;
+        const bool named = record.ok() && !record->unlinked;
+        StoreTier* const where = named ? store_of(record->store_uid) : nullptr;
         if (where == nullptr || (only_if_idle && record->pinned)) {
             objects_.erase(entry);
-            if (!record && tier != nullptr) {  // gone already: the policy had not heard
+            if (!named && tier != nullptr) {  // gone already: the policy had not heard
                 const MutexLock lock(tier->mutex);
                 tier->policy->removed(id);
             }

@@ -104,6 +104,7 @@ void Cache::spill(const ObjectPtr& object) {
 void Cache::spilled(const ObjectPtr& object, std::uint64_t version, StoreTier& tier,
                     ObjectRecord record, Status status) {
     const bool charged = tier.store != nullptr;
+    const bool stored = status.ok();
     const std::uint64_t bytes = charged ? tier.store->footprint(record.size) : 0;
     if (status) {
         // The record goes first: once the store shows up in the object, DRAM may be given up.
@@ -136,7 +137,7 @@ void Cache::spilled(const ObjectPtr& object, std::uint64_t version, StoreTier& t
         }
         kick_evictor();
     } else if (charged) {
-        if (status) static_cast<void>(tier.store->remove(object->id));
+        if (stored) static_cast<void>(tier.store->remove(object->id));  // unlinked meanwhile
         const MutexLock lock(tier.mutex);
         tier.used -= std::min(tier.used, bytes);
     }

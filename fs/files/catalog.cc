@@ -10,12 +10,12 @@ namespace kvfs {
 Result<ObjectRecord> Files::find_object(ObjectId id) {
     auto inode = names_.get(id);
     if (!inode) return inode.error();
-    if (inode->nlink == 0) return Error{ENOENT};
     auto placement = names_.placement(id);
     if (!placement) return placement.error();
     ObjectRecord record;
     record.volume = inode->volume;
     record.pinned = inode->pinned;
+    record.unlinked = inode->nlink == 0;
     record.scratch = placement->scratch;
     record.store_uid = placement->store_uid;
     record.size = placement->size;
