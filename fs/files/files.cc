@@ -63,6 +63,7 @@ Result<Attributes> Files::change(Ino ino, const Namespace::Change& change) {
         if (Status cut = cache_.truncate(*object, *change.size); !cut) return cut.error();
         if (!rest.mtime_ns) rest.mtime_ns = wall_ns();
     }
+    if (change.atime_ns) cache_.forget_access_time(ino);
     auto inode = names_.change(ino, rest);
     if (!inode) return inode.error();
     if (change.pinned) cache_.set_pinned(ino, *change.pinned);
