@@ -116,12 +116,16 @@ Connection::~Connection() {
 Status Connection::greet() {
     const protocol::Hello hello{.chunk_bytes = kChunkBytes};
     const auto packet = packet_of(Op::hello, 0, 1, std::as_bytes(std::span(&hello, 1)));
-    if (::send(socket_.get(), packet.data(), packet.size(), MSG_NOSIGNAL) < 0 && errno != EPIPE)
+    if (::send(socket_.get(), packet.data(), packet.size(), MSG_NOSIGNAL) < 0 && errno != EPIPE &&
+        errno != ECONNRESET)
         return errno_error("greeting the daemon at " + path_);
     pollfd readable{socket_.get(), POLLIN, 0};
     const int ready = ::poll(&readable, 1, static_cast<int>(timeout_.count()));
     if (ready == 0) return Error{ETIMEDOUT, "the daemon at " + path_ + " does not answer"};
-    const ssize_t length = ::recv(socket_.get(), packet_.data(), packet_.size(), 0);
+    ssize_t length = ::recv(socket_.get(), packet_.data(), packet_.size(), 0);
+    // A daemon that turns clients away does not wait for their greeting; what it said comes next.
+    if (length < 0 && errno == ECONNRESET)
+        length = ::recv(socket_.get(), packet_.data(), packet_.size(), 0);
     Header header;
     if (length < static_cast<ssize_t>(sizeof header))
         return Error{ECONNREFUSED, "the daemon at " + path_ + " hung up"};

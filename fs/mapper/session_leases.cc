@@ -161,10 +161,8 @@ Status Session::draft(const Request& request) {
 }
 
 Status Session::grant_draft(Reply& reply, Files::Draft draft) {
-    const auto parent = files_.names().get(draft.parent);
-    if (!parent) return parent.error();
     Access access(files_, peer_.caller);
-    Status sent = send_slabs(access, reply, *draft.content, parent->volume, true);
+    Status sent = send_slabs(access, reply, *draft.content, draft.volume, true);
     if (!sent) return sent;
     protocol::LeaseEntry entry;
     entry.lease = next_lease_;

@@ -1,0 +1,199 @@
+// Saving through the whole client: drafts, commits, and what becomes of failures.
+#include <criterion/criterion.h>
+
+#include <cstdlib>
+#include <cstring>
+
+#include "tests/unit/gpumap_fixture.h"
+
+using namespace kvfs;
+using namespace kvfs::tests;
+
+TestSuite(gpumap_save, .timeout = 60);
+
+namespace {
+
+constexpr std::uint64_t kMiB = 1 << 20;
+
+/// Device memory with the bytes in it.
+gm_devptr upload(Client& client, const std::vector<std::byte>& bytes) {
+    const gm_devptr memory = client.allocate(bytes.size());
+    gm_device_copy_in(client, memory, bytes.data(), bytes.size(), nullptr);
+    return memory;
+}
+
+gm_status look_up(Client& client, const char* path) {
+    gm_stat stat{};
+    gm_lookup(client, &path, 1, &stat);
+    return stat.status;
+}
+
+}  // namespace
+
+Test(gpumap_save, a_committed_file_has_the_saved_bytes) {
+    Daemon daemon;
+    Client client(daemon.socket());
+    const auto bytes = Daemon::bytes(1, 5 * kMiB + 17);
+    const gm_devptr memory = upload(client, bytes);
+    gm_file* draft = client.create("v/a", bytes.size());
+    const gm_range ranges[] = {{kMiB, bytes.size() - kMiB, memory + kMiB, 1, 0},
+                               {0, kMiB, memory, 0, 0}};
+
+    cr_assert_eq(gm_save(draft, ranges, 2, nullptr, nullptr), GM_OK, "%s", gm_message());
+    cr_expect_eq(look_up(client, "v/a"), GM_ENOENT);
+    cr_assert_eq(gm_commit(draft, 0, nullptr), GM_OK, "%s", gm_message());
+    gm_file_close(draft);
+
+    cr_expect(daemon.read("a") == bytes);
+    gm_file* file = client.open("v/a");
+    const gm_devptr back = client.allocate(bytes.size());
+    const gm_range whole{0, bytes.size(), back, 0, 0};
+    cr_assert_eq(gm_prefetch(file, &whole, 1, nullptr, nullptr), GM_OK, "%s", gm_message());
+    cr_expect(client.fetch(back, bytes.size()) == bytes);
+}
+
+Test(gpumap_save, commit_waits_for_saves_that_were_started_before) {
+    ::setenv("KVFS_HOST_DEVICE", "copy_delay_us=20000", 1);
+    Daemon daemon;
+    Client client(daemon.socket());
+    const auto bytes = Daemon::bytes(2, 8 * kMiB);
+    const gm_devptr memory = upload(client, bytes);
+    gm_file* draft = client.create("v/a", bytes.size());
+    const gm_range range{0, bytes.size(), memory, 0, 0};
+    gm_job* save = nullptr;
+    gm_job* commit = nullptr;
+
+    cr_assert_eq(gm_save(draft, &range, 1, nullptr, &save), GM_OK);
+    cr_assert_eq(gm_commit(draft, 0, &commit), GM_OK);
+    gm_file_close(draft);
+    cr_assert_eq(gm_job_wait(commit, GM_ALL_GROUPS, -1), GM_OK);
+
+    cr_expect_eq(gm_job_poll(save, GM_ALL_GROUPS), GM_OK);
+    cr_expect(daemon.read("a") == bytes);
+}
+
+Test(gpumap_save, a_file_that_is_closed_without_commit_never_was) {
+    Daemon daemon;
+    Client client(daemon.socket());
+    const auto bytes = Daemon::bytes(3, kMiB);
+    const gm_devptr memory = upload(client, bytes);
+    const std::uint64_t used = daemon.cache().arena().used();
+    gm_file* draft = client.create("v/a", bytes.size());
+    const gm_range range{0, bytes.size(), memory, 0, 0};
+    cr_assert_eq(gm_save(draft, &range, 1, nullptr, nullptr), GM_OK);
+
+    gm_file_close(draft);
+
+    cr_expect_eq(look_up(client, "v/a"), GM_ENOENT);
+    cr_expect(eventually([&] { return daemon.cache().arena().used() == used; }));
+}
+
+Test(gpumap_save, commit_replaces_an_older_file_at_once) {
+    Daemon daemon;
+    daemon.put("a", Daemon::bytes(4, 1000));
+    Client client(daemon.socket());
+    const auto bytes = Daemon::bytes(5, 2000);
+    const gm_devptr memory = upload(client, bytes);
+    gm_file* draft = client.create("v/a", bytes.size());
+    const gm_range range{0, bytes.size(), memory, 0, 0};
+    cr_assert_eq(gm_save(draft, &range, 1, nullptr, nullptr), GM_OK);
+    cr_expect(daemon.read("a") == Daemon::bytes(4, 1000));
+
+    cr_assert_eq(gm_commit(draft, 0, nullptr), GM_OK);
+
+    cr_expect(daemon.read("a") == bytes);
+}
+
+Test(gpumap_save, a_failed_save_publishes_nothing) {
+    ::setenv("KVFS_HOST_DEVICE", "fail_batch=2", 1);
+    Daemon daemon;
+    Client client(daemon.socket());
+    const auto bytes = Daemon::bytes(6, 3 * kMiB);
+    const gm_devptr memory = upload(client, bytes);
+    gm_file* draft = client.create("v/a", bytes.size());
+    const gm_range first{0, kMiB, memory, 0, 0};
+    const gm_range second{kMiB, 2 * kMiB, memory + kMiB, 0, 0};
+
+    cr_expect_eq(gm_save(draft, &first, 1, nullptr, nullptr), GM_OK);
+    cr_expect_eq(gm_save(draft, &second, 1, nullptr, nullptr), GM_EDEVICE);
+    cr_expect_eq(gm_commit(draft, 0, nullptr), GM_EDEVICE);
+
+    cr_expect_eq(look_up(client, "v/a"), GM_ENOENT);
+    cr_expect_eq(gm_save(draft, &first, 1, nullptr, nullptr), GM_EINVAL);
+    cr_expect_eq(gm_commit(draft, 0, nullptr), GM_EINVAL);
+    gm_file_close(draft);
+}
+
+Test(gpumap_save, ranges_beyond_the_draft_are_short) {
+    Daemon daemon;
+    Client client(daemon.socket());
+    gm_file* draft = client.create("v/a", 1000);
+    const gm_range range{900, 101, client.allocate(200), 0, 0};
+
+    cr_expect_eq(gm_save(draft, &range, 1, nullptr, nullptr), GM_ESHORT);
+    cr_expect_eq(gm_commit(draft, 0, nullptr), GM_ESHORT);
+    cr_expect_eq(look_up(client, "v/a"), GM_ENOENT);
+}
+
+Test(gpumap_save, drafts_are_not_read_and_files_are_not_saved_into) {
+    Daemon daemon;
+    daemon.put("b", Daemon::bytes(7, 100));
+    Client client(daemon.socket());
+    gm_file* draft = client.create("v/a", 1000);
+    gm_file* file = client.open("v/b");
+    const gm_range range{0, 100, client.allocate(200), 0, 0};
+
+    cr_expect_eq(gm_prefetch(draft, &range, 1, nullptr, nullptr), GM_EINVAL);
+    cr_expect_eq(gm_save(file, &range, 1, nullptr, nullptr), GM_EINVAL);
+    cr_expect_eq(gm_commit(file, 0, nullptr), GM_EINVAL);
+}
+
+Test(gpumap_save, directories_are_made_when_asked_for) {
+    Daemon daemon;
+    Client client(daemon.socket());
+    std::uint64_t size = 100;
+    gm_file* draft = nullptr;
+
+    cr_expect_eq(gm_file_open(client, "v/x/y/a", GM_CREATE, &draft, &size), GM_ENOENT);
+    cr_assert_eq(gm_file_open(client, "v/x/y/a", GM_CREATE | GM_MAKE_DIRS, &draft, &size), GM_OK,
+                 "%s", gm_message());
+    cr_assert_eq(gm_commit(draft, 0, nullptr), GM_OK);
+
+    cr_expect_eq(look_up(client, "v/x/y/a"), GM_OK);
+}
+
+Test(gpumap_save, a_draft_larger_than_a_file_may_be_is_refused) {
+    Daemon daemon;
+    Client client(daemon.socket());
+    std::uint64_t size = 1ULL << 40;
+    gm_file* draft = nullptr;
+
+    cr_expect_eq(gm_file_open(client, "v/a", GM_CREATE, &draft, &size), GM_ENOSPC);
+    cr_expect_eq(draft, nullptr);
+}
+
+Test(gpumap_save, saving_more_than_dram_holds_pushes_older_files_out) {
+    Daemon daemon;
+    Client client(daemon.socket());
+    for (std::uint64_t i = 0; i < 24; ++i) {
+        const auto bytes = Daemon::bytes(i, 4 * kMiB);
+        const gm_devptr memory = upload(client, bytes);
+        const std::string path = "v/f" + std::to_string(i);
+        gm_file* draft = client.create(path, bytes.size());
+        const gm_range range{0, bytes.size(), memory, 0, 0};
+        cr_assert_eq(gm_save(draft, &range, 1, nullptr, nullptr), GM_OK, "%s", gm_message());
+        cr_assert_eq(gm_commit(draft, 0, nullptr), GM_OK, "%s", gm_message());
+        gm_file_close(draft);
+        gm_device_free(client, memory);
+    }
+    for (std::uint64_t i = 0; i < 24; ++i) {
+        const auto bytes = Daemon::bytes(i, 4 * kMiB);
+        gm_file* file = client.open("v/f" + std::to_string(i));
+        const gm_devptr memory = client.allocate(bytes.size());
+        const gm_range range{0, bytes.size(), memory, 0, 0};
+        cr_assert_eq(gm_prefetch(file, &range, 1, nullptr, nullptr), GM_OK, "%s", gm_message());
+        cr_expect(client.fetch(memory, bytes.size()) == bytes);
+        gm_device_free(client, memory);
+        gm_file_close(file);
+    }
+}
