@@ -170,13 +170,17 @@ Status ObjectFiles::relabel(ObjectId id, const ObjectLabel& label) {
     return {};
 }
 
-Status ObjectFiles::remove(ObjectId id) {
+Result<std::string> ObjectFiles::take_away(ObjectId id) {
     const std::string path = path_of(id);
+    std::string temporary = temporary_path(id);
     MutexLock lock(mutex_of(id));
     const std::string label_file = label_file_of(path);
-    if (::unlink(path.c_str()) != 0 && errno != ENOENT) return errno_error("unlink " + path);
+    if (::rename(path.c_str(), temporary.c_str()) != 0) {
+        if (errno != ENOENT) return errno_error("rename " + path);
+        temporary.clear();
+    }
     drop_label_file(id, label_file);
-    return {};
+    return temporary;
 }
 
 ObjectLabel ObjectFiles::label_of(ObjectId id) const {

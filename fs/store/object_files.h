@@ -29,7 +29,9 @@ class ObjectFiles {
     /// Makes the file at `temporary` the object `id`.
     Status publish(const std::string& temporary, ObjectId id, const ObjectLabel& label);
     Status relabel(ObjectId id, const ObjectLabel& label);
-    Status remove(ObjectId id);
+    /// The object is gone; its file is now in tmp/ under the name that is returned, to be unlinked.
+    /// Empty: there was none.
+    Result<std::string> take_away(ObjectId id);
     Status scan(const std::function<bool(ObjectId, const ObjectLabel&)>& visit);
 
   private:

@@ -82,7 +82,7 @@ class ObjectStore {
     /// Relabels the object (a scratch file's size, a changed mode). Errors: ENOENT.
     virtual Status relabel(ObjectId id, const ObjectLabel& label) = 0;
 
-    /// Removes the object. Absent is fine. Bytes come back when the last reader goes.
+    /// Removes the object. Absent is fine. Its bytes come back soon after the last reader has gone.
     virtual Status remove(ObjectId id) = 0;
 
     /// Calls `visit` for every object; stops when it returns false. For start-up repair and fsck,

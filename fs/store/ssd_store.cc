@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cassert>
 #include <utility>
 
@@ -20,6 +21,8 @@ constexpr std::size_t kBlockBytes = 4096;
 /// Together they keep a device busy; more would only stand before the reads of others.
 constexpr std::size_t kWriteBytes = 1 << 20;
 constexpr unsigned kWritesInFlight = 8;
+/// Removed files whose blocks are still to be freed; beyond, who removes waits for his own.
+constexpr unsigned kRemovalsMax = 256;
 
 std::size_t whole_blocks(std::size_t bytes) {
     return (bytes + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
@@ -37,6 +40,8 @@ class SsdStore::Impl {
     void put(ObjectId id, const ObjectLabel& label, std::vector<std::span<const std::byte>> pieces,
              std::function<void(Status)> done) EXCLUDES(mutex_);
     void wait_for_puts() EXCLUDES(mutex_);
+    /// Freeing a file's blocks takes milliseconds where the file system discards them.
+    void unlink_later(std::string path);
 
     const SsdDirectory& directory() const { return directory_; }
     ObjectFiles& files() { return files_; }
@@ -58,7 +63,10 @@ class SsdStore::Impl {
     Mutex mutex_;
     CondVar put_over_;
     unsigned puts_ GUARDED_BY(mutex_) = 0;
-    Worker worker_{"kvfs-ssd"};  ///< last: its thread uses the members above
+    std::atomic<unsigned> removals_ = 0;
+    // Last: their threads use the members above.
+    Worker worker_{"kvfs-ssd"};
+    Worker remover_{"kvfs-ssd-rm"};
 };
 
 struct SsdStore::Impl::Put {
@@ -108,6 +116,19 @@ void SsdStore::Impl::put(ObjectId id, const ObjectLabel& label,
 void SsdStore::Impl::wait_for_puts() {
     MutexLock lock(mutex_);
     while (puts_ > 0) put_over_.wait(lock);
+}
+
+void SsdStore::Impl::unlink_later(std::string path) {
+    // What cannot be unlinked is unlinked at the next start, with the rest of tmp/.
+    if (removals_.fetch_add(1) >= kRemovalsMax) {
+        ::unlink(path.c_str());
+        --removals_;
+        return;
+    }
+    remover_.post([this, path = std::move(path)] {
+        ::unlink(path.c_str());
+        --removals_;
+    });
 }
 
 void SsdStore::Impl::begin(const std::shared_ptr<Put>& put) {
@@ -256,7 +277,12 @@ Status SsdStore::relabel(ObjectId id, const ObjectLabel& label) {
     return impl_->files().relabel(id, label);
 }
 
-Status SsdStore::remove(ObjectId id) { return impl_->files().remove(id); }
+Status SsdStore::remove(ObjectId id) {
+    auto gone = impl_->files().take_away(id);
+    if (!gone) return gone.error();
+    if (!gone->empty()) impl_->unlink_later(*std::move(gone));
+    return {};
+}
 
 Status SsdStore::scan(const std::function<bool(ObjectId, const ObjectLabel&)>& visit) {
     return impl_->files().scan(visit);
