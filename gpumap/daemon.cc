@@ -249,9 +249,14 @@ Result<std::shared_ptr<const FileLease>> Daemon::draft(std::string_view path, st
     const auto head = bytes_of(request);
     std::vector<std::byte> payload(head.begin(), head.end());
     append_path(payload, path);
-    Answer answer = connection_.call(Op::draft, 1, payload);
-    if (answer.status != 0) return no_daemon();
-    auto answers = parse_leases(std::move(answer), slabs_);
+    // Taken apart on the receiving thread: the next reply may count on the slabs in this one.
+    Result<std::vector<LeaseAnswer>> answers = no_daemon();
+    Gate answered;
+    connection_.request(Op::draft, 1, payload, [&](Answer answer) {
+        if (answer.status == 0) answers = parse_leases(std::move(answer), slabs_);
+        answered.open();
+    });
+    answered.wait();
     if (!answers) return answers.error();
     if (answers->size() != 1) return broken("no draft");
     const LeaseAnswer& draft = answers->front();
