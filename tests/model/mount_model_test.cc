@@ -74,6 +74,20 @@ Outcome list(const std::string& directory) {
     return {0, 0, all};
 }
 
+/// All bytes, by one read that asks for more than there are.
+Outcome load(const std::string& path) {
+    const int fd = ::open(path.c_str(), O_RDONLY);
+    if (fd < 0) return {-1, errno, {}};
+    struct stat st {};
+    ::fstat(fd, &st);
+    std::string bytes(static_cast<std::size_t>(st.st_size) + 10, '\0');
+    const long n = ::read(fd, bytes.data(), bytes.size());
+    bytes.resize(n < 0 ? 0 : static_cast<std::size_t>(n));
+    const Outcome all = outcome_of(n, std::move(bytes));
+    ::close(fd);
+    return all;
+}
+
 Outcome map_and_read(int fd, std::size_t offset, std::size_t size) {
     struct stat st {};
     if (::fstat(fd, &st) != 0) return {-1, errno, {}};
@@ -97,6 +111,13 @@ class Model {
         for (const Side& side : sides_) cr_assert_eq(::mkdir(side.root.c_str(), 0755), 0);
     }
 
+    /// What the daemon has counted since it started: a number out of its statistics.
+    static long counted(const std::string& what) {
+        const std::string stats = xattr_of(mounted->path(), "user.kvfs.stats");
+        const std::size_t at = stats.find("\"" + what + "\":");
+        return at == stats.npos ? -1 : std::atol(stats.c_str() + at + what.size() + 3);
+    }
+
     void run() {
         for (step_ = 0; step_ < steps_; ++step_) {
             take_step();
@@ -105,6 +126,10 @@ class Model {
         }
         close_all();
         compare_trees("");
+        // Otherwise it was only a test of memory.
+        if (steps_ >= 6000)
+            cr_expect(fills_ > 10 && evictions_ > 10, "%ld fills, %ld evictions", fills_,
+                      evictions_);
     }
 
   private:
@@ -113,8 +138,9 @@ class Model {
     /// A dozen files and directories, so that operations meet.
     std::string any_name() {
         static const std::array<const char*, 4> kDirectories = {"", "a/", "b/", "a/c/"};
-        static const std::array<const char*, 7> kNames = {"a", "b", "c", "x", "y", "z", "x.tmp"};
-        return std::string(kDirectories[any(4)]) + kNames[any(7)];
+        static const std::array<const char*, 9> kNames = {"a", "b", "c", "u",    "v",
+                                                          "x", "y", "z", "x.tmp"};
+        return std::string(kDirectories[any(4)]) + kNames[any(9)];
     }
     std::size_t any_offset() {
         static const std::array<std::size_t, 6> kBelow = {1,       4096,    70'000,
@@ -146,6 +172,9 @@ class Model {
     void step_on_names(std::uint64_t choice);
     void step_on_attributes(std::uint64_t choice);
     void step_on_bytes(std::uint64_t choice);
+    std::string any_key();
+    void save_one();
+    void load_one();
     void open_one();
     void write_one(std::size_t slot);
     void close_all();
@@ -158,14 +187,38 @@ class Model {
     std::mt19937_64 random_;
     std::array<Side, 2> sides_;
     std::deque<std::string> history_;
+    long fills_ = 0;  ///< up to the last restart
+    long evictions_ = 0;
 };
 
 void Model::take_step() {
+    if (any(8) == 0) return save_one();
+    if (any(8) == 0) return load_one();
     const std::uint64_t choice = any(100);
     if (choice < 20) return step_on_names(choice);
     if (choice < 32) return step_on_attributes(choice);
     if (choice < 50) return open_one();
     step_on_bytes(choice);
+}
+
+std::string Model::any_key() { return "key" + std::to_string(any(24)) + ".bin"; }
+
+/// As an engine does: a file written at once under a temporary name, and renamed.
+void Model::save_one() {
+    const std::string key = any_key();
+    const std::string bytes = pattern(any(2 << 20), random_());
+    both("save " + key + " " + std::to_string(bytes.size()), [&](Side& s) {
+        const std::string tmp = s.at(key) + ".tmp";
+        const int fd = ::open(tmp.c_str(), O_WRONLY | O_CREAT | O_EXCL, 0644);
+        const long written = ::write(fd, bytes.data(), bytes.size());
+        ::close(fd);
+        return outcome_of(std::rename(tmp.c_str(), s.at(key).c_str()), std::to_string(written));
+    });
+}
+
+void Model::load_one() {
+    const std::string key = any_key();
+    both("load " + key, [&](Side& s) { return load(s.at(key)); });
 }
 
 void Model::step_on_names(std::uint64_t choice) {
@@ -342,6 +395,8 @@ void Model::close_all() {
 
 void Model::restart() {
     close_all();
+    fills_ += counted("fills");
+    evictions_ += counted("dram_evictions");
     history_.push_back(std::to_string(step_) + ": restart");
     mounted->stop();
     mounted->start();
@@ -361,14 +416,7 @@ void Model::compare_trees(const std::string& below) {
         });
         if (S_ISDIR(st.st_mode)) compare_trees(path);
         if (S_ISREG(st.st_mode)) {
-            both("compare bytes of " + path, [&](Side& s) {
-                const int fd = ::open(s.at(path).c_str(), O_RDONLY);
-                std::string bytes(static_cast<std::size_t>(st.st_size) + 10, '\0');
-                const long n = ::read(fd, bytes.data(), bytes.size());
-                const Outcome all = outcome_of(n, bytes);
-                ::close(fd);
-                return all;
-            });
+            both("compare bytes of " + path, [&](Side& s) { return load(s.at(path)); });
         }
     }
 }
@@ -378,7 +426,7 @@ std::uint64_t number_from(const char* variable, std::uint64_t otherwise) {
     return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
 }
 
-void mount_small() { mount_up_with({.dram = "32MiB", .ssd_size = "1GiB"}); }
+void mount_small() { mount_up_with({.dram = "16MiB", .ssd_size = "1GiB"}); }
 
 }  // namespace
 
@@ -386,5 +434,5 @@ TestSuite(mount_model, .init = mount_small, .fini = mount_down, .timeout = 3600)
 
 Test(mount_model, the_mount_is_as_a_plain_directory) {
     const std::uint64_t seed = number_from("KVFS_SEED", std::random_device()());
-    Model(seed, static_cast<int>(number_from("KVFS_STEPS", 3000))).run();
+    Model(seed, static_cast<int>(number_from("KVFS_STEPS", 6000))).run();
 }
