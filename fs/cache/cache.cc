@@ -20,10 +20,7 @@ Cache::Cache(std::unique_ptr<Arena> arena, std::vector<std::unique_ptr<ObjectSto
     }
 }
 
-Cache::~Cache() {
-    stop();
-    stores_.clear();  // waits for transfers under way, whose completions use the rest
-}
+Cache::~Cache() { stop(); }
 
 void Cache::start(Catalog& catalog) {
     catalog_ = &catalog;

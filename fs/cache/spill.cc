@@ -1,5 +1,5 @@
-// Write-behind: sealed files go to a store as soon as the store keeps up, so that evicting them from
-// DRAM later costs nothing.
+// Write-behind: sealed files go to a store as soon as the store keeps up, so that evicting them
+// from DRAM later costs nothing.
 #include <algorithm>
 
 #include "fs/base/crc32c.h"
@@ -218,6 +218,7 @@ void Cache::stop() {
     evict_cv_.notify_all();
     evictor_.join();
     flush_uses();
+    stores_.clear();  // waits for transfers under way, whose completions use the rest
 }
 
 }  // namespace kvfs
