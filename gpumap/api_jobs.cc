@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <cstring>
+#include <limits>
 #include <optional>
 
 #include "gpumap.h"
@@ -26,10 +28,13 @@ kvfs::Result<gm_opts> checked(const gm_opts* given) {
     return opts;
 }
 
-gm_status status_of(const gm_job& job, gm_status status) {
-    if (status < 0) return fail(status, std::string("job: ") + gm_strerror(status));
-    static_cast<void>(job);
-    return status;
+// What programs that call without a C compiler count on.
+static_assert(sizeof(gm_range) == 32 && sizeof(gm_grid) == 80 && sizeof(gm_opts) == 32);
+static_assert(sizeof(gm_result) == 32 && sizeof(gm_stat) == 24 && sizeof(gm_config) == 48);
+static_assert(offsetof(gm_info, backend_reason) == 64 && sizeof(gm_info) == 448);
+
+gm_status with_message(gm_status status) {
+    return status < 0 ? fail(status, std::string("the job: ") + gm_strerror(status)) : status;
 }
 
 /// Hands the job over, or waits for it when nobody wants it.
@@ -162,7 +167,7 @@ gm_status gm_job_poll(gm_job* job, uint32_t group) {
     return guarded([&] {
         if (job == nullptr) return invalid("gm_job_poll: job is NULL");
         if (!job->job->outcome.has_group(group)) return invalid("gm_job_poll: no such group");
-        return status_of(*job, job->job->outcome.poll(group));
+        return with_message(job->job->outcome.poll(group));
     });
 }
 
@@ -175,7 +180,7 @@ gm_status gm_job_wait(gm_job* job, uint32_t group, int64_t timeout_us) {
         std::optional<kvfs::Deadline> deadline;
         if (timeout_us >= 0 && timeout_us < kLongestUs)
             deadline = kvfs::Clock::now() + std::chrono::microseconds(timeout_us);
-        return status_of(*job, job->job->outcome.wait(group, deadline));
+        return with_message(job->job->outcome.wait(group, deadline));
     });
 }
 

@@ -260,7 +260,7 @@ Result<gm_job*> Context::commit(gm_file& file) {
     if (started)
         draft->commit(job);
     else
-        draft->abandon();
+        draft->close();
     return started;
 }
 

@@ -35,8 +35,6 @@ void Draft::commit(const JobPtr& job) {
     go_on();
 }
 
-void Draft::abandon() { close(); }
-
 void Draft::close() {
     {
         MutexLock lock(mutex_);
@@ -58,7 +56,7 @@ void Draft::go_on() {
     }
     if (job != nullptr && failed == GM_OK && scheduler_.publish(job, lease_->number)) return;
     daemon_.discard(lease_->number);
-    if (job != nullptr && failed != GM_OK) scheduler_.end_commit(job, failed);
+    if (job != nullptr && failed != GM_OK) scheduler_.stop(job, failed);
 }
 
 }  // namespace kvfs::gpumap

@@ -33,8 +33,7 @@ class Draft {
     void commit(const JobPtr& job);
     /// Claims the one commit that there is. Errors: EINVAL - there was one.
     Status begin_commit();
-    /// The commit that was begun could not be started.
-    void abandon();
+    /// Also when the commit that was begun could not be started.
     void close();
 
   private:

@@ -133,8 +133,6 @@ void Scheduler::published(const JobPtr& job, int status) {
     run(std::move(work));
 }
 
-void Scheduler::end_commit(const JobPtr& job, gm_status status) { stop(job, status); }
-
 Deadline Scheduler::tick() {
     Work work;
     Deadline next = Deadline::max();

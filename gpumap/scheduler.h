@@ -47,13 +47,11 @@ class Scheduler {
     /// The stream that the job comes after has got there.
     void reached(const JobPtr& job);
     void reprioritize(const JobPtr& job, std::int32_t priority);
-    /// Nothing more of the job is started; what is not settles as `status`.
+    /// Nothing more of the job is started; what has not been, a commit among it, ends as `status`.
     void stop(const JobPtr& job, gm_status status);
 
     /// A commit's draft is complete: the daemon is asked to publish it. False: the job was stopped.
     bool publish(const JobPtr& job, std::uint64_t lease);
-    /// A commit ends without that.
-    void end_commit(const JobPtr& job, gm_status status);
 
     /// Stops jobs whose deadline has passed. Returns when to be called next.
     Deadline tick();

@@ -251,9 +251,10 @@ typedef struct gm_opts {
  *
  * `*job` is to be freed with gm_job_free. With `job` NULL the call waits and returns the job's
  * status. Else it never waits.
- * Errors, of the call: GM_EINVAL; GM_ENOMEM; GM_ENOTCONN; GM_EAGAIN - 65536 jobs have not ended. What befalls single ranges (GM_ESHORT,
- * GM_EEVICTED, GM_ESTALE, GM_ECHECKSUM, GM_EIO, GM_EDEVICE, ...) is told by gm_job_errors; the
- * job's and a group's status is that of their first failed range.
+ * Errors, of the call: GM_EINVAL; GM_ENOMEM; GM_ENOTCONN; GM_EAGAIN - 65536 jobs have not ended.
+ * What befalls single ranges (GM_ESHORT, GM_EEVICTED, GM_ESTALE, GM_ECHECKSUM, GM_EIO, GM_EDEVICE,
+ * ...) is told by gm_job_errors; the job's and a group's status is that of the range that failed
+ * first.
  */
 GM_API gm_status gm_prefetch(gm_file* file, const gm_range* ranges, uint32_t n, const gm_opts* opts,
                              gm_job** job);

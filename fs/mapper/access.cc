@@ -1,6 +1,7 @@
 #include "fs/mapper/access.h"
 
 #include <algorithm>
+#include <vector>
 
 namespace kvfs::mapper {
 namespace {
@@ -18,23 +19,29 @@ Status to_status(int code) { return code == 0 ? Status() : Status(Error{code}); 
 
 }  // namespace
 
+/// Goes up to the root, or to a directory that is known already. Not by recursion: how deep
+/// directories are nested is up to clients.
 Status Access::search(Ino directory) {
-    if (const auto known = searched_.find(directory); known != searched_.end())
-        return to_status(known->second);
+    std::vector<Ino> chain;
     int code = 0;
-    const auto inode = files_.names().get(directory);
-    if (!inode)
-        code = inode.error().code;
-    else if (!may_search(*inode, caller_))
-        code = EACCES;
-    else if (directory != kRootIno)
-        code = inode->parent == 0 ? ENOENT : 0;
-    // Directories are never their own ancestors, so this ends.
-    if (code == 0 && directory != kRootIno) {
-        const Status above = search(inode->parent);
-        if (!above) code = above.error().code;
+    for (Ino at = directory;;) {
+        if (const auto known = searched_.find(at); known != searched_.end()) {
+            code = known->second;
+            break;
+        }
+        chain.push_back(at);
+        const auto inode = files_.names().get(at);
+        if (!inode)
+            code = inode.error().code;
+        else if (!may_search(*inode, caller_))
+            code = EACCES;
+        else if (at != kRootIno && inode->parent == 0)
+            code = ENOENT;
+        if (code != 0 || at == kRootIno) break;
+        at = inode->parent;
     }
-    searched_.emplace(directory, code);
+    // What stops the way up stops it for all that are below.
+    for (const Ino below : chain) searched_.emplace(below, code);
     return to_status(code);
 }
 

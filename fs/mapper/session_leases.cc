@@ -82,7 +82,8 @@ Result<Lease> Session::fill(Ino ino) {
     auto handle = files_.open(ino, {});
     if (!handle) return handle.error();
     Result<Lease> lease = Error{EIO, "a file that does not stay in DRAM"};
-    if (const auto attributes = files_.attributes(ino); attributes) {
+    const auto attributes = files_.attributes(ino);
+    if (attributes && attributes->inode.size <= files_.cache().file_bytes_max()) {
         // The view keeps what was filled in place until the lease does.
         const auto view = files_.read(**handle, 0, attributes->inode.size);
         lease = view ? files_.lease(ino) : Result<Lease>(view.error());
