@@ -4,8 +4,8 @@
 
 #include "fs/base/clock.h"
 
-// Clang's thread-safety analysis (run by `make lint`) needs annotations that std::mutex in libstdc++
-// does not carry; g++ sees nothing here.
+// Clang's thread-safety analysis (run by `make lint`) needs annotations that std::mutex in
+// libstdc++ does not carry; g++ sees nothing here.
 #if defined(__clang__)
 #define KVFS_TSA(x) __attribute__((x))
 #else

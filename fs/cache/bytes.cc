@@ -15,7 +15,8 @@ namespace {
 constexpr std::uint64_t kGrowAheadMax = 8 << 20;
 
 void zero(const Content& content, std::uint64_t from, std::uint64_t to) {
-    for (const auto& span : content.spans(from, to - from)) std::memset(span.data(), 0, span.size());
+    for (const auto& span : content.spans(from, to - from))
+        std::memset(span.data(), 0, span.size());
 }
 
 void copy_in(const std::vector<std::span<std::byte>>& spans, std::span<const std::byte> bytes) {
@@ -72,7 +73,8 @@ Result<ReadView> Cache::read(const ObjectPtr& object, std::uint64_t offset, std:
     }
 }
 
-Status Cache::grow(Object& object, MutexLock& lock, std::uint64_t end, Deadline until) {
+Status Cache::grow(Object& object, MutexLock& lock, std::uint64_t end,
+                   Deadline until) NO_THREAD_SAFETY_ANALYSIS {
     for (;;) {
         if (object.state != Object::State::writing) return {};  // the caller looks again
         const std::uint64_t have = object.content ? object.content->capacity() : 0;
@@ -96,7 +98,8 @@ Status Cache::grow(Object& object, MutexLock& lock, std::uint64_t end, Deadline 
 }
 
 Status Cache::write_content(Object& object, MutexLock& lock, std::uint64_t offset,
-                            std::span<const std::byte> bytes, Deadline until) {
+                            std::span<const std::byte> bytes,
+                            Deadline until) NO_THREAD_SAFETY_ANALYSIS {
     const std::uint64_t end = offset + bytes.size();
     if (Status grown = grow(object, lock, end, until); !grown) return grown;
     if (object.state != Object::State::writing) return {};
@@ -154,7 +157,7 @@ Status Cache::write(const ObjectPtr& object, std::uint64_t offset,
     }
 }
 
-Status Cache::empty(Object& object, MutexLock& lock, Deadline until) {
+Status Cache::empty(Object& object, MutexLock& lock, Deadline until) NO_THREAD_SAFETY_ANALYSIS {
     while (object.spilling || object.converting || object.fill_starting ||
            object.writes_in_flight > 0)
         if (Status waited = wait_changed(object, lock, until); !waited) return waited;
@@ -304,8 +307,7 @@ Result<Lease> Cache::lease(const ObjectPtr& object) {
 }
 
 Result<std::shared_ptr<Content>> Cache::draft(VolumeId volume, std::uint64_t size) {
-    if (size > options_.file_bytes_max)
-        return Error{EFBIG, "more than one file may have in DRAM"};
+    if (size > options_.file_bytes_max) return Error{EFBIG, "more than one file may have in DRAM"};
     const Deadline until = deadline();
     for (;;) {
         auto memory = arena_->allocate(volume, std::max<std::uint64_t>(size, 1));

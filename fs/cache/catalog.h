@@ -13,7 +13,7 @@ struct ObjectRecord {
     VolumeId volume = 0;
     bool scratch = false;
     bool pinned = false;
-    bool unlinked = false;  ///< it has lost its name, and its bytes are to go
+    bool unlinked = false;        ///< it has lost its name, and its bytes are to go
     std::uint64_t store_uid = 0;  ///< 0: in no store
     std::uint64_t size = 0;
     std::vector<std::uint32_t> chunk_crcs{};
@@ -25,8 +25,8 @@ struct ObjectUse {
     std::uint64_t hits = 0;
 };
 
-/// What the cache asks of, and tells, whoever keeps the names (fs/files). Called without any lock of
-/// the cache held unless said; thread-safe.
+/// What the cache asks of, and tells, whoever keeps the names (fs/files). Called without any lock
+/// of the cache held unless said; thread-safe.
 class Catalog {
   public:
     virtual ~Catalog() = default;

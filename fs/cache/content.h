@@ -12,8 +12,8 @@
 
 namespace kvfs {
 
-/// Wakes who waits for DRAM: something was given back, or became evictable. Thread-safe; changed() is
-/// cheap while nobody waits.
+/// Wakes who waits for DRAM: something was given back, or became evictable. Thread-safe; changed()
+/// is cheap while nobody waits.
 class Room {
   public:
     void changed() {
@@ -40,8 +40,8 @@ class Room {
     CondVar cv_;
 };
 
-/// A file's bytes in DRAM. Whoever holds a shared_ptr to it may read them; the memory goes back to the
-/// arena with the last holder, so nothing is ever recycled under a reader or a device.
+/// A file's bytes in DRAM. Whoever holds a shared_ptr to it may read them; the memory goes back to
+/// the arena with the last holder, so nothing is ever recycled under a reader or a device.
 ///
 ///     state      bytes                                    who writes them
 ///     writing    [0, size) valid, size grows              writers, through Object
@@ -85,8 +85,8 @@ class Content {
     Status wait(std::uint64_t offset, std::uint64_t length, Deadline deadline);
     bool whole() const;
 
-    /// A pointer to `content` for a reader: the file is not evicted from DRAM while it lives, and who
-    /// waits for room hears when it goes.
+    /// A pointer to `content` for a reader: the file is not evicted from DRAM while it lives, and
+    /// who waits for room hears when it goes.
     static std::shared_ptr<Content> hold(std::shared_ptr<Content> content);
 
   private:

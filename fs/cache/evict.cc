@@ -103,8 +103,10 @@ Cache::Evicted Cache::evict_from_dram(std::uint64_t bytes) {
             total.busy |= one.busy;
             if (total.bytes >= bytes) return total;
         }
-        if (total.bytes > before) count = kVictims / 4;  // the front has moved: look there again
-        else if (victims.size() <= looked_at) break;     // seen them all
+        if (total.bytes > before)
+            count = kVictims / 4;  // the front has moved: look there again
+        else if (victims.size() <= looked_at)
+            break;  // seen them all
         looked_at = total.bytes > before ? 0 : victims.size();
     }
     return total;
@@ -165,8 +167,10 @@ std::uint64_t Cache::evict_from_store(StoreTier& tier, std::uint64_t bytes) {
             freed += lose(&tier, id, true);
             if (freed >= bytes) return freed;
         }
-        if (freed > before) count = kVictims / 4;
-        else if (victims.size() <= looked_at) break;
+        if (freed > before)
+            count = kVictims / 4;
+        else if (victims.size() <= looked_at)
+            break;
         looked_at = freed > before ? 0 : victims.size();
     }
     return freed;

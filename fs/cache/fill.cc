@@ -38,7 +38,8 @@ struct Cache::Fill {
     }
 };
 
-Status Cache::start_fill(const ObjectPtr& object, MutexLock& lock, Deadline until) {
+Status Cache::start_fill(const ObjectPtr& object, MutexLock& lock,
+                         Deadline until) NO_THREAD_SAFETY_ANALYSIS {
     if (object->store == nullptr) return Error{EIO, "the file is in no tier"};
     object->fill_starting = true;
     auto fill = std::make_shared<Fill>();
@@ -57,8 +58,7 @@ Status Cache::start_fill(const ObjectPtr& object, MutexLock& lock, Deadline unti
         fill->reader = std::move(*reader);
         for (;;) {
             if (auto memory = arena_->allocate(volume, fill->size)) {
-                fill->content =
-                    std::make_shared<Content>(std::move(*memory), fill->size, room_);
+                fill->content = std::make_shared<Content>(std::move(*memory), fill->size, room_);
                 return {};
             }
             if (Status room = make_room(volume, fill->size, until); !room) return room;

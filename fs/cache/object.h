@@ -13,7 +13,8 @@ namespace kvfs {
 
 struct StoreTier;
 
-/// A live file's bytes: open, in DRAM, or being moved. What is not live is known by its record alone.
+/// A live file's bytes: open, in DRAM, or being moved. What is not live is known by its record
+/// alone.
 ///
 ///     state    content (DRAM)      store                      writes
 ///     writing  writing, or none while empty   none                    go to content
@@ -22,8 +23,9 @@ struct StoreTier;
 ///     lost     none                           none                    fail (ESTALE)
 ///
 /// writing -> sealed when the last writer closes (or syncs); writing, sealed -> scratch when it is
-/// rewritten after sealing or outgrows its share of DRAM; any -> lost when corrupt, evicted or unlinked.
-/// A sealed file has content or a store, or both, or is empty. Truncation to nothing leads back to writing.
+/// rewritten after sealing or outgrows its share of DRAM; any -> lost when corrupt, evicted or
+/// unlinked. A sealed file has content or a store, or both, or is empty. Truncation to nothing
+/// leads back to writing.
 struct Object {
     enum class State { writing, sealed, scratch, lost };
 
@@ -42,16 +44,17 @@ struct Object {
     StoreTier* store GUARDED_BY(mutex) = nullptr;
     std::vector<std::uint32_t> chunk_crcs GUARDED_BY(mutex);
     std::shared_ptr<UniqueFd> scratch_file GUARDED_BY(mutex);  ///< open while scratch and live
-    std::uint64_t version GUARDED_BY(mutex) = 0;  ///< grows when the bytes stop being the sealed ones
-    unsigned handles GUARDED_BY(mutex) = 0;       ///< opens through the mount
-    unsigned writers GUARDED_BY(mutex) = 0;       ///< of these, for writing
+    std::uint64_t version GUARDED_BY(mutex) =
+        0;                                   ///< grows when the bytes stop being the sealed ones
+    unsigned handles GUARDED_BY(mutex) = 0;  ///< opens through the mount
+    unsigned writers GUARDED_BY(mutex) = 0;  ///< of these, for writing
     unsigned writes_in_flight GUARDED_BY(mutex) = 0;
     bool unlinked GUARDED_BY(mutex) = false;
     bool fill_starting GUARDED_BY(mutex) = false;
-    bool spilling GUARDED_BY(mutex) = false;       ///< being written to a store right now
-    bool spill_failed GUARDED_BY(mutex) = false;   ///< the last try; it is tried again
-    bool converting GUARDED_BY(mutex) = false;     ///< turning into scratch
-    std::uint64_t charged GUARDED_BY(mutex) = 0;   ///< bytes that `store` counts for it
+    bool spilling GUARDED_BY(mutex) = false;      ///< being written to a store right now
+    bool spill_failed GUARDED_BY(mutex) = false;  ///< the last try; it is tried again
+    bool converting GUARDED_BY(mutex) = false;    ///< turning into scratch
+    std::uint64_t charged GUARDED_BY(mutex) = 0;  ///< bytes that `store` counts for it
 
     std::atomic<bool> pinned = false;
     std::atomic<std::int64_t> modified_ns = 0;  ///< wall clock of the last write; 0: none

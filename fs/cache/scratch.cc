@@ -14,8 +14,7 @@ namespace {
 
 Status write_all(int fd, std::span<const std::byte> bytes, std::uint64_t offset) {
     while (!bytes.empty()) {
-        const ssize_t n =
-            ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+        const ssize_t n = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return errno_error("writing a scratch file");
         if (n == 0) return Error{EIO, "writing a scratch file made no progress"};
@@ -64,7 +63,7 @@ void Cache::recharge(Object& object) {
 }
 
 Status Cache::write_scratch(Object& object, MutexLock& lock, std::uint64_t offset,
-                            std::span<const std::byte> bytes) {
+                            std::span<const std::byte> bytes) NO_THREAD_SAFETY_ANALYSIS {
     auto file = scratch_file(object);
     if (!file) return file.error();
     StoreTier& tier = *object.store;
@@ -87,105 +86,117 @@ Status Cache::write_scratch(Object& object, MutexLock& lock, std::uint64_t offse
     return written;
 }
 
-Status Cache::copy_to(Object& object, const std::shared_ptr<Content>& content,
-                      const std::shared_ptr<ObjectReader>& reader,
-                      const std::vector<std::uint32_t>& crcs, std::uint64_t size, int fd,
-                      Deadline until) {
-    if (content != nullptr) {
-        if (Status whole = content->wait(0, size, until); !whole) return whole;
+/// A file on its way from DRAM, or from a whole object, to a file that is written in place.
+struct Cache::Conversion {
+    std::shared_ptr<Content> content;
+    StoreTier* from = nullptr;  ///< the store that has it as a whole object; null: none
+    std::uint64_t from_charged = 0;
+    std::vector<std::uint32_t> chunk_crcs;
+    std::uint64_t size = 0;
+    ObjectRecord none;  ///< what is recorded while it is on its way
+
+    StoreTier* to = nullptr;  ///< set once it is charged
+    UniqueFd file;
+};
+
+Status Cache::copy_to_file(ObjectId id, const Conversion& from,
+                           const std::shared_ptr<ObjectReader>& reader, Deadline until) {
+    if (from.content != nullptr) {
+        if (Status whole = from.content->wait(0, from.size, until); !whole) return whole;
         std::uint64_t at = 0;
-        for (const auto& span : content->spans(0, size)) {
-            if (Status written = write_all(fd, span, at); !written) return written;
+        for (const auto& span : from.content->spans(0, from.size)) {
+            if (Status written = write_all(from.file.get(), span, at); !written) return written;
             at += span.size();
         }
         return {};
     }
-    for (std::uint64_t at = 0; reader != nullptr && at < size; at += kChunkBytes) {
-        const std::size_t length = std::min<std::uint64_t>(kChunkBytes, size - at);
-        auto view = read_chunks(reader, object.id, size, crcs, at, length, until);
+    for (std::uint64_t at = 0; reader != nullptr && at < from.size; at += kChunkBytes) {
+        const std::size_t length = std::min<std::uint64_t>(kChunkBytes, from.size - at);
+        auto view = read_chunks(reader, id, from.size, from.chunk_crcs, at, length, until);
         if (!view) return view.error();
         std::uint64_t to = at;
         for (const auto& span : view->spans) {
-            if (Status written = write_all(fd, span, to); !written) return written;
+            if (Status written = write_all(from.file.get(), span, to); !written) return written;
             to += span.size();
         }
     }
     return {};
 }
 
-Status Cache::to_scratch(Object& object, MutexLock& lock, Deadline until) {
+Status Cache::convert(ObjectId id, Conversion& conversion, Deadline until) {
+    std::shared_ptr<ObjectReader> reader;
+    if (conversion.from != nullptr && conversion.content == nullptr) {
+        auto opened = conversion.from->store->open(id);
+        if (!opened) return opened.error();
+        reader = std::move(*opened);
+    }
+    conversion.to = charge_store(conversion.size);
+    if (conversion.to == nullptr) return Error{ENOSPC, "no store has room for a scratch file"};
+    if (conversion.from != nullptr) {
+        // The old object is removed and not rewritten: mapper clients may be reading it.
+        static_cast<void>(catalog_->save_object(id, conversion.none));
+        forget(id, conversion.from, conversion.from_charged);
+    }
+    auto opened = conversion.to->store->open_in_place(id);
+    if (!opened) return opened.error();
+    conversion.file = std::move(*opened);
+    return copy_to_file(id, conversion, reader, until);
+}
+
+Status Cache::to_scratch(Object& object, MutexLock& lock,
+                         Deadline until) NO_THREAD_SAFETY_ANALYSIS {
     while (object.spilling || object.converting || object.fill_starting ||
            object.writes_in_flight > 0)
         if (Status waited = wait_changed(object, lock, until); !waited) return waited;
     if (object.state != Object::State::writing && object.state != Object::State::sealed) return {};
 
     object.converting = true;
-    const std::shared_ptr<Content> content = object.content;
-    StoreTier* const old_store = object.store;
-    const std::uint64_t old_charged = object.charged;
-    const std::vector<std::uint32_t> crcs = object.chunk_crcs;
-    const std::uint64_t size = object.size;
-    ObjectRecord none = record_of(object);
-    none.store_uid = 0;
+    Conversion conversion;
+    conversion.content = object.content;
+    conversion.from = object.store;
+    conversion.from_charged = object.charged;
+    conversion.chunk_crcs = object.chunk_crcs;
+    conversion.size = object.size;
+    conversion.none = record_of(object);
+    conversion.none.store_uid = 0;
     lock.unlock();
-
-    // The old object, if any, is unlinked and not rewritten: mapper clients may be reading it.
-    StoreTier* tier = nullptr;
-    UniqueFd file;
-    const auto convert = [&]() -> Status {
-        std::shared_ptr<ObjectReader> reader;
-        if (old_store != nullptr && content == nullptr) {
-            auto opened = old_store->store->open(object.id);
-            if (!opened) return opened.error();
-            reader = std::move(*opened);
-        }
-        tier = charge_store(size);
-        if (tier == nullptr) return Error{ENOSPC, "no store has room for a scratch file"};
-        if (old_store != nullptr) {
-            static_cast<void>(catalog_->save_object(object.id, none));
-            forget(object.id, old_store, old_charged);
-        }
-        auto opened = tier->store->open_in_place(object.id);
-        if (!opened) return opened.error();
-        file = std::move(*opened);
-        return copy_to(object, content, reader, crcs, size, file.get(), until);
-    };
-    Status converted = convert();
-    const std::uint64_t charged = tier == nullptr ? 0 : tier->store->footprint(size);
-    if (!converted && tier != nullptr) {
-        file.reset();
-        forget(object.id, nullptr, 0);
-        static_cast<void>(tier->store->remove(object.id));
-        const MutexLock tier_lock(tier->mutex);
-        tier->used -= std::min(tier->used, charged);
+    const Status converted = convert(object.id, conversion, until);
+    if (!converted && conversion.to != nullptr) {
+        conversion.file.reset();
+        static_cast<void>(conversion.to->store->remove(object.id));
+        const std::uint64_t charged = conversion.to->store->footprint(conversion.size);
+        const MutexLock tier_lock(conversion.to->mutex);
+        conversion.to->used -= std::min(conversion.to->used, charged);
     }
-
     lock.lock();
     object.converting = false;
     object.changed.notify_all();
-    if (!converted) {
-        const bool old_gone = tier != nullptr && old_store != nullptr;
-        if (!old_gone) return converted;
+    if (converted) {
+        become_scratch(object, conversion);
+    } else if (conversion.to != nullptr && conversion.from != nullptr) {  // the old object is gone
         object.store = nullptr;
         object.charged = 0;
-        if (content == nullptr) object.state = Object::State::lost;
-        return converted;
+        if (object.content == nullptr) object.state = Object::State::lost;
     }
+    return converted;
+}
+
+void Cache::become_scratch(Object& object, Conversion& conversion) {
+    StoreTier& tier = *conversion.to;
     object.state = Object::State::scratch;
-    object.scratch_file = std::make_shared<UniqueFd>(std::move(file));
+    object.scratch_file = std::make_shared<UniqueFd>(std::move(conversion.file));
     object.content.reset();
-    object.store = tier;
-    object.charged = charged;
+    object.store = &tier;
+    object.charged = tier.store->footprint(conversion.size);
     object.chunk_crcs.clear();
     ++object.version;
     {
         const MutexLock dram_lock(dram_mutex_);
         dram_policy_->removed(object.id);
     }
-    const MutexLock tier_lock(tier->mutex);
-    tier->policy->admitted(object.id, charged);
-    ++tier->files;
-    return {};
+    const MutexLock tier_lock(tier.mutex);
+    tier.policy->admitted(object.id, object.charged);
+    ++tier.files;
 }
 
 }  // namespace kvfs

@@ -74,8 +74,7 @@ Status Files::clean_up() {
         cache_.purge(inode.ino);
     }
     if (!unsettled->empty())
-        spdlog::info("dropped {} files that an earlier daemon had not finished",
-                     unsettled->size());
+        spdlog::info("dropped {} files that an earlier daemon had not finished", unsettled->size());
     return {};
 }
 

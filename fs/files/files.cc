@@ -176,8 +176,7 @@ Status Files::write(Handle& handle, std::uint64_t offset, std::span<const std::b
     return cache_.write(handle.object, offset, bytes);
 }
 
-Status Files::allocate(Handle& handle, std::uint64_t offset, std::uint64_t length,
-                       bool keep_size) {
+Status Files::allocate(Handle& handle, std::uint64_t offset, std::uint64_t length, bool keep_size) {
     if (!handle.writes) return Error{EBADF};
     if (length == 0) return Error{EINVAL};
     if (offset + length > static_cast<std::uint64_t>(INT64_MAX)) return Error{EFBIG};

@@ -15,8 +15,8 @@
 
 namespace kvfs {
 
-/// Who asks, for requests that the kernel has not checked (mapper clients). FUSE requests are checked
-/// by the kernel (default_permissions).
+/// Who asks, for requests that the kernel has not checked (mapper clients). FUSE requests are
+/// checked by the kernel (default_permissions).
 struct Caller {
     std::uint32_t uid = 0;
     std::uint32_t gid = 0;
@@ -25,33 +25,36 @@ struct Caller {
 
 /// What stat shows of a name.
 struct Attributes {
-    Inode inode;               ///< with the live size and times of a file that is being written
-    std::uint64_t blocks = 0;  ///< 512-byte units that this host holds, in DRAM or on SSD, counted once
+    Inode inode;  ///< with the live size and times of a file that is being written
+    std::uint64_t blocks =
+        0;  ///< 512-byte units that this host holds, in DRAM or on SSD, counted once
 };
 
-/// One open of one file. Made by Files, used by one front; the file's bytes stay until it is released.
+/// One open of one file. Made by Files, used by one front; the file's bytes stay until it is
+/// released.
 struct Handle {
     Ino ino = 0;
     ObjectPtr object;
     bool writes = false;
 };
 
-/// What both fronts - the FUSE mount and the mapper socket - do with a name: the one place where names
-/// (Namespace) and bytes (Cache) meet. Everything that concerns names alone (lookup of symlinks'
-/// targets, listing) is asked of names() directly.
+/// What both fronts - the FUSE mount and the mapper socket - do with a name: the one place where
+/// names (Namespace) and bytes (Cache) meet. Everything that concerns names alone (lookup of
+/// symlinks' targets, listing) is asked of names() directly.
 ///
 /// Thread-safe. Blocking calls end within Cache::Options::io_timeout (ETIMEDOUT).
 class Files final : private Catalog {
   public:
-    /// `cache` must not be used by anyone else; it learns of its catalog here. Cleans up what a daemon
-    /// that died left: unlinked files, files that never were sealed.
+    /// `cache` must not be used by anyone else; it learns of its catalog here. Cleans up what a
+    /// daemon that died left: unlinked files, files that never were sealed.
     static Result<std::unique_ptr<Files>> open(Namespace& names, Cache& cache);
     ~Files() override;
 
     Namespace& names() { return names_; }
     Cache& cache() { return cache_; }
 
-    // --- names -------------------------------------------------------------------------------------
+    // --- names
+    // -------------------------------------------------------------------------------------
     Result<Attributes> lookup(Ino parent, std::string_view name);
     Result<Attributes> attributes(Ino ino);
     Result<Attributes> change(Ino ino, const Namespace::Change& change);  ///< size: truncates
@@ -61,8 +64,8 @@ class Files final : private Catalog {
     Status rename(Ino parent, std::string_view name, Ino new_parent, std::string_view new_name,
                   Namespace::RenameFlag flag);
 
-    /// xattrs: user.* and, as far as the kernel lets them through, others are stored; user.kvfs.* are
-    /// the file's controls and state: pin (settable), tier, hits, resident, crc32c (read only).
+    /// xattrs: user.* and, as far as the kernel lets them through, others are stored; user.kvfs.*
+    /// are the file's controls and state: pin (settable), tier, hits, resident, crc32c (read only).
     /// On the root: user.kvfs.stats, the daemon's statistics as JSON, and user.kvfs.socket.
     /// Errors: as Namespace; EPERM - a read-only user.kvfs.*; ENOTSUP - an unknown one; EINVAL - a
     /// value that does not parse.
@@ -72,7 +75,8 @@ class Files final : private Catalog {
     Result<std::vector<std::string>> xattrs(Ino ino);
     Status remove_xattr(Ino ino, std::string_view name);
 
-    // --- bytes -------------------------------------------------------------------------------------
+    // --- bytes
+    // -------------------------------------------------------------------------------------
     struct OpenFlags {
         bool write = false;
         bool truncate = false;
@@ -89,8 +93,8 @@ class Files final : private Catalog {
     /// Closes; the last writer's release seals the file.
     void release(std::unique_ptr<Handle> handle);
 
-    /// File bytes [offset, offset + length), whole; fewer only at the end of the file. The view pins
-    /// them. Errors: EIO - checksum or device; ETIMEDOUT.
+    /// File bytes [offset, offset + length), whole; fewer only at the end of the file. The view
+    /// pins them. Errors: EIO - checksum or device; ETIMEDOUT.
     Result<ReadView> read(Handle& handle, std::uint64_t offset, std::size_t length);
     /// All of `bytes` or an error. Errors: EBADF, EFBIG, ENOSPC - nothing left to evict; ETIMEDOUT.
     Status write(Handle& handle, std::uint64_t offset, std::span<const std::byte> bytes);
@@ -113,16 +117,17 @@ class Files final : private Catalog {
     /// Shown as user.kvfs.socket and in the statistics. Set once, before serving.
     void set_socket_path(std::string path) { socket_path_ = std::move(path); }
 
-    /// Called on an internal thread, with no lock held, when a name appeared or went other than by a
-    /// request through the mount (evicted, published or unlinked by a mapper client): the front drops
-    /// what the kernel remembers. Set once, before serving; nullptr to stop.
+    /// Called on an internal thread, with no lock held, when a name appeared or went other than by
+    /// a request through the mount (evicted, published or unlinked by a mapper client): the front
+    /// drops what the kernel remembers. Set once, before serving; nullptr to stop.
     using NameListener = std::function<void(Ino parent, const std::string& name, Ino ino)>;
     void set_name_listener(NameListener listener);
 
-    // --- for the mapper's front --------------------------------------------------------------------
-    /// Walks `path` (relative to the mount's root, "." and empty components ignored, ".." and symlinks
-    /// refused with EINVAL / ELOOP) with the caller's permissions.
-    /// Errors: ENOENT, ENOTDIR, EACCES.
+    // --- for the mapper's front
+    // --------------------------------------------------------------------
+    /// Walks `path` (relative to the mount's root, "." and empty components ignored, ".." and
+    /// symlinks refused with EINVAL / ELOOP) with the caller's permissions. Errors: ENOENT,
+    /// ENOTDIR, EACCES.
     Result<Attributes> resolve(std::string_view path, const Caller& caller);
     /// May `caller` read (write: write) `inode` by its mode?
     static bool permitted(const Inode& inode, const Caller& caller, bool write);

@@ -100,7 +100,8 @@ Result<std::vector<std::string>> Files::xattrs(Ino ino) {
 
 Status Files::remove_xattr(Ino ino, std::string_view name) {
     if (!is_state(name)) return names_.remove_xattr(ino, name);
-    if (name.substr(kPrefix.size()) == "pin") return set_xattr(ino, name, "0", Namespace::XattrMode::any);
+    if (name.substr(kPrefix.size()) == "pin")
+        return set_xattr(ino, name, "0", Namespace::XattrMode::any);
     return Error{EPERM};
 }
 
@@ -116,31 +117,30 @@ std::string Files::statistics() const {
     const CacheCounters& counted = cache_.counters();
     const auto counts = names_.counts();
     const std::chrono::duration<double> uptime = Clock::now() - started_;
-    const Json all{
-        {"version", KVFS_VERSION},
-        {"uptime_s", uptime.count()},
-        {"socket", socket_path_},
-        {"pages", cache_.arena().page_kind()},
-        {"io_timeout_s", static_cast<double>(cache_.io_timeout().count()) / 1000},
-        {"tiers", std::move(tiers)},
-        {"names",
-         {{"files", counts.files},
-          {"directories", counts.directories},
-          {"bytes_on_disk", counts.bytes_on_disk}}},
-        {"counters",
-         {{"dram_read_bytes", counted.dram_read_bytes.load()},
-          {"store_read_bytes", counted.store_read_bytes.load()},
-          {"written_bytes", counted.written_bytes.load()},
-          {"spilled_bytes", counted.spilled_bytes.load()},
-          {"dram_hits", counted.dram_hits.load()},
-          {"store_hits", counted.store_hits.load()},
-          {"spills", counted.spills.load()},
-          {"fills", counted.fills.load()},
-          {"dram_evictions", counted.dram_evictions.load()},
-          {"store_evictions", counted.store_evictions.load()},
-          {"checksum_errors", counted.checksum_errors.load()},
-          {"store_errors", counted.store_errors.load()},
-          {"writer_waits", counted.writer_waits.load()}}}};
+    const Json all{{"version", KVFS_VERSION},
+                   {"uptime_s", uptime.count()},
+                   {"socket", socket_path_},
+                   {"pages", cache_.arena().page_kind()},
+                   {"io_timeout_s", static_cast<double>(cache_.io_timeout().count()) / 1000},
+                   {"tiers", std::move(tiers)},
+                   {"names",
+                    {{"files", counts.files},
+                     {"directories", counts.directories},
+                     {"bytes_on_disk", counts.bytes_on_disk}}},
+                   {"counters",
+                    {{"dram_read_bytes", counted.dram_read_bytes.load()},
+                     {"store_read_bytes", counted.store_read_bytes.load()},
+                     {"written_bytes", counted.written_bytes.load()},
+                     {"spilled_bytes", counted.spilled_bytes.load()},
+                     {"dram_hits", counted.dram_hits.load()},
+                     {"store_hits", counted.store_hits.load()},
+                     {"spills", counted.spills.load()},
+                     {"fills", counted.fills.load()},
+                     {"dram_evictions", counted.dram_evictions.load()},
+                     {"store_evictions", counted.store_evictions.load()},
+                     {"checksum_errors", counted.checksum_errors.load()},
+                     {"store_errors", counted.store_errors.load()},
+                     {"writer_waits", counted.writer_waits.load()}}}};
     // Paths of stores may hold bytes that are no UTF-8.
     return all.dump(-1, ' ', false, Json::error_handler_t::replace);
 }

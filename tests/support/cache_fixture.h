@@ -82,8 +82,8 @@ class CacheFixture {
                           std::chrono::milliseconds io_timeout = std::chrono::seconds(10)) {
         auto arena = Arena::create({.bytes = kDramBytes});
         cr_assert(arena.ok());
-        auto faulty = std::make_unique<FaultyStore>(Faults{},
-                                                    std::make_unique<MemoryStore>(store_bytes));
+        auto faulty =
+            std::make_unique<FaultyStore>(Faults{}, std::make_unique<MemoryStore>(store_bytes));
         store = faulty.get();
         std::vector<std::unique_ptr<ObjectStore>> stores;
         stores.push_back(std::move(faulty));

@@ -81,8 +81,7 @@ Test(cache, readers_of_one_cold_file_share_one_fill) {
     std::atomic<int> good = 0;
     std::vector<std::thread> readers;
 
-    for (int i = 0; i < 4; ++i)
-        readers.emplace_back([&] { good += on.intact(1, kOdd) ? 1 : 0; });
+    for (int i = 0; i < 4; ++i) readers.emplace_back([&] { good += on.intact(1, kOdd) ? 1 : 0; });
     cr_expect(on.store->wait_for_pending(2, deadline_after(std::chrono::seconds(10))));
     on.store->release();
     for (auto& reader : readers) reader.join();
