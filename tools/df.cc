@@ -38,9 +38,9 @@ void add_rows(const Json& mount, Table& table) {
     }
     const auto names = mount.find("names");
     if (names == mount.end()) return;
-    table.add({"  names", "-", format_size(number_of(*names, "bytes_on_disk")), "-", "-",
-               format_count(number_of(*names, "files")),
-               format_count(number_of(*names, "directories")) + " directories"});
+    table.add_heading("  names: " + format_count(number_of(*names, "files")) + " files in " +
+                      format_count(number_of(*names, "directories")) + " directories, " +
+                      format_size(number_of(*names, "bytes_on_disk")) + " on disk");
 }
 
 po::options_description options() {

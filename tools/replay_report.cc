@@ -118,8 +118,11 @@ void print_replay_report(const Json& report, std::ostream& out) {
 void ProgressLine::show(const ReplayResult& so_far) {
     const std::uint64_t steps = on_terminal_ ? 200 : 10;
     const std::uint64_t step = requests_ == 0 ? 0 : so_far.requests * steps / requests_;
-    if (step == steps_shown_) return;
+    const auto now = Clock::now();
+    const std::chrono::seconds apart(on_terminal_ ? 0 : 1);
+    if (step == steps_shown_ || now - last_shown_ < apart) return;
     steps_shown_ = step;
+    last_shown_ = now;
     const LaneCounts& counts = so_far.counts;
     err_ << fmt::format(
                 "{}replay: {} of {} requests, {} hits, loaded {}, saved {}, {} mismatches{}",

@@ -2,6 +2,7 @@
 #include <iosfwd>
 #include <string>
 
+#include "fs/base/clock.h"
 #include "tools/replay_run.h"
 #include "tools/verb.h"
 
@@ -36,6 +37,7 @@ class ProgressLine {
     std::uint64_t requests_;
     std::uint64_t block_bytes_;
     std::uint64_t steps_shown_ = 0;
+    Clock::time_point last_shown_ = Clock::now();
 };
 
 }  // namespace kvfs

@@ -37,19 +37,15 @@ class Conversations {
     }
 
     TraceRequest next() {
-        // Most recent last. The square draws recent ones more often: people answer soon or never.
-        const std::uint64_t width = open_.size() + 1;
-        const double u = dice_.unit();
-        const auto back = static_cast<std::uint64_t>(u * u * static_cast<double>(width));
-        Blocks blocks = back < open_.size() ? take(open_.size() - 1 - back) : begin();
+        const bool fresh = open_.empty() || dice_.unit() * options_.turns_mean < 1;
+        Blocks blocks = fresh ? begin() : take_recent();
         const std::uint64_t added = 1 + dice_.below(options_.blocks_a_turn_max);
         extend(blocks, added);
         now_ms_ += dice_.exponential(1000 / options_.requests_a_s);
         const std::uint64_t input = blocks.size() * kBlockTokens - dice_.below(kBlockTokens);
         const std::uint64_t output = 1 + dice_.below(2 * kBlockTokens);
         TraceRequest request{std::floor(now_ms_), input, output, blocks};
-        if (blocks.size() < options_.blocks_max && dice_.unit() * options_.turns_mean >= 1)
-            keep(std::move(blocks));
+        if (blocks.size() < options_.blocks_max) keep(std::move(blocks));
         return request;
     }
 
@@ -57,7 +53,11 @@ class Conversations {
     Blocks begin() {
         return assistants_.empty() ? Blocks{} : assistants_[dice_.below(assistants_.size())];
     }
-    Blocks take(std::size_t at) {
+    /// Recent ones, which are last, more often: people answer soon or never.
+    Blocks take_recent() {
+        const double u = dice_.unit();
+        const auto back = static_cast<std::size_t>(u * u * static_cast<double>(open_.size()));
+        const std::size_t at = open_.size() - 1 - back;
         Blocks blocks = std::move(open_[at]);
         open_.erase(open_.begin() + static_cast<std::ptrdiff_t>(at));
         return blocks;

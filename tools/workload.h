@@ -12,10 +12,10 @@ struct WorkloadOptions {
     std::uint64_t seed = 1;
     std::uint64_t assistants = 3;         ///< system prompts; each conversation has one of them
     std::uint64_t system_blocks = 4;      ///< of a system prompt
-    std::uint64_t conversations = 24;     ///< open at a time
+    std::uint64_t conversations = 64;     ///< open at a time; the one that was silent longest ends
     std::uint64_t blocks_a_turn_max = 6;  ///< that a turn adds: the answer before and the question
     std::uint64_t blocks_max = 96;        ///< of a conversation; a longer one ends
-    double turns_mean = 8;                ///< of a conversation
+    double turns_mean = 6;                ///< of a conversation
     double requests_a_s = 4;              ///< arrivals are Poisson
 };
 

@@ -1,0 +1,91 @@
+#include <criterion/criterion.h>
+
+#include <sstream>
+#include <string>
+
+#include "tools/bench.h"
+#include "tools/replay_run.h"
+#include "tools/table.h"
+
+using namespace kvfs;
+
+namespace {
+
+/// The strings of Criterion's own comparison must outlive its macro.
+void expect_text(const std::string& actual, const std::string& expected) {
+    cr_expect(actual == expected, "'%s' instead of '%s'", actual.c_str(), expected.c_str());
+}
+
+}  // namespace
+
+TestSuite(tools_table, .timeout = 10);
+
+Test(tools_table, columns_are_as_wide_as_their_widest_cell) {
+    Table table({{"SIZE"}, {"NAME", Table::Align::kLeft}});
+    table.add({"1 B", "a"});
+    table.add_heading("more");
+    table.add({"1023.9 MiB", "b"});
+    std::ostringstream out;
+
+    table.print(out);
+
+    expect_text(out.str(),
+                "      SIZE  NAME\n"
+                "       1 B  a\n"
+                "more\n"
+                "1023.9 MiB  b\n");
+}
+
+Test(tools_table, names_are_measured_in_characters) {
+    Table table({{"NAME", Table::Align::kLeft}, {"N"}});
+    table.add({"\xc3\xa4\xc3\xb6", "1"});  // two letters, four bytes
+    table.add({"abcd", "2"});
+    std::ostringstream out;
+
+    table.print(out);
+
+    expect_text(out.str(), "NAME  N\n\xc3\xa4\xc3\xb6    1\nabcd  2\n");
+}
+
+Test(tools_table, ages_are_short) {
+    expect_text(format_age(-3), "0s");
+    expect_text(format_age(59.9), "59s");
+    expect_text(format_age(60), "1m");
+    expect_text(format_age(7200), "2h");
+    expect_text(format_age(86400 * 400), "400d");
+}
+
+Test(tools_table, counts_are_grouped) {
+    expect_text(format_count(0), "0");
+    expect_text(format_count(999), "999");
+    expect_text(format_count(1000), "1,000");
+    expect_text(format_count(12345678), "12,345,678");
+}
+
+Test(tools_table, percent_of_nothing_is_no_number) {
+    expect_text(format_percent(1, 0), "-");
+    expect_text(format_percent(1, 8), "12.5 %");
+}
+
+Test(tools_table, percentiles_are_of_the_nearest_rank) {
+    const std::vector<double> values{1, 2, 3, 4};
+    cr_expect_eq(percentile(values, 50), 2);
+    cr_expect_eq(percentile(values, 99), 4);
+    cr_expect_eq(percentile(values, 0), 1);
+    cr_expect_eq(percentile({}, 50), 0);
+}
+
+Test(tools_table, ratios_are_better_when_higher) {
+    BenchRow row;
+    row.kvfs.values = {3, 1, 2};
+    row.reference.values = {8, 4};
+    cr_expect_eq(row.kvfs.median(), 2);
+    cr_expect_eq(row.reference.median(), 6);
+
+    row.better = Better::kLower;  // takes a third of the reference's time
+    cr_expect_eq(row.ratio(), 3);
+    row.better = Better::kHigher;
+    cr_expect_float_eq(row.ratio(), 1.0 / 3, 1e-12);
+    row.reference.values.clear();
+    cr_expect_eq(row.ratio(), 0);
+}
