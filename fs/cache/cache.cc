@@ -147,21 +147,41 @@ bool Cache::unlinked(ObjectId id) {
     return true;
 }
 
-Status Cache::moved(ObjectId id, VolumeId volume) {
+Status Cache::renamed(ObjectId id, VolumeId volume) {
+    std::optional<ObjectRecord> record;
     const ObjectPtr object = live(id);
-    if (object == nullptr) return {};
-    const Deadline until = deadline();
-    MutexLock lock(object->mutex);
-    while (object->converting || object->fill_starting || object->spilling ||
-           object->writes_in_flight > 0) {
-        if (Status waited = wait_changed(*object, lock, until); !waited) return waited;
+    if (object != nullptr) {
+        const MutexLock lock(object->mutex);
+        object->renamed = object->spilling;
+        if (object->store != nullptr) record = record_of(*object);
+    } else if (auto found = catalog_->find_object(id)) {
+        record = std::move(*found);
     }
-    const std::shared_ptr<Content> old = object->content;
-    if (object->volume == volume) return {};
-    object->volume = volume;
+    if (record) relabel(id, *record);
+    return object == nullptr ? Status{} : move_to_volume(*object, volume);
+}
+
+void Cache::relabel(ObjectId id, const ObjectRecord& record) {
+    StoreTier* const tier = store_of(record.store_uid);
+    if (tier == nullptr) return;
+    const Status done = tier->store->relabel(id, catalog_->label_object(id, record));
+    // ENOENT: evicted or rewritten meanwhile.
+    if (!done && done.error().code != ENOENT) store_failed(*tier, id, "relabelling", done.error());
+}
+
+Status Cache::move_to_volume(Object& object, VolumeId volume) {
+    const Deadline until = deadline();
+    MutexLock lock(object.mutex);
+    if (object.volume == volume) return {};
+    while (object.converting || object.fill_starting || object.spilling ||
+           object.writes_in_flight > 0) {
+        if (Status waited = wait_changed(object, lock, until); !waited) return waited;
+    }
+    const std::shared_ptr<Content> old = object.content;
+    object.volume = volume;
     if (old == nullptr) return {};
-    if (object->store != nullptr) {  // the store's copy serves; a fill brings it back
-        object->content.reset();
+    if (object.store != nullptr) {  // the store's copy serves; a fill brings it back
+        object.content.reset();
         return {};
     }
     // Slabs are a volume's own, so the bytes must change places.
@@ -181,15 +201,15 @@ Status Cache::moved(ObjectId id, VolumeId volume) {
                     if (done == to[piece].size()) ++piece, done = 0;
                 }
             }
-            object->content = std::make_shared<Content>(std::move(*memory), old->size(), room_);
+            object.content = std::make_shared<Content>(std::move(*memory), old->size(), room_);
             return {};
         }
-        object->converting = true;  // keeps writers and evictions away while the lock is open
+        object.converting = true;  // keeps writers and evictions away while the lock is open
         lock.unlock();
         Status room = make_room(volume, old->capacity(), until);
         lock.lock();
-        object->converting = false;
-        object->changed.notify_all();
+        object.converting = false;
+        object.changed.notify_all();
         if (!room) return room;
     }
 }

@@ -128,8 +128,9 @@ class Cache {
     bool closed(ObjectPtr object, bool writes);
     /// The file's last name went. True when nobody has it open: as for closed().
     bool unlinked(ObjectId id);
-    /// The file's name moved to another volume: so do its bytes in DRAM.
-    Status moved(ObjectId id, VolumeId volume);
+    /// The file has another name, in `volume`: its object's label follows, and when that is another
+    /// volume, so do its bytes in DRAM. Errors: ETIMEDOUT, ENOSPC - they stay where they were.
+    Status renamed(ObjectId id, VolumeId volume);
 
     // --- bytes
     // -------------------------------------------------------------------------------------
@@ -204,6 +205,8 @@ class Cache {
     void forget(ObjectId id, StoreTier* store, std::uint64_t charged);
     void retire(ObjectPtr object);
     void discard(const ObjectPtr& object);
+    void relabel(ObjectId id, const ObjectRecord& record);
+    Status move_to_volume(Object& object, VolumeId volume);
     void seal(Object& object, MutexLock& lock) REQUIRES(object.mutex);
     ObjectRecord record_of(const Object& object) const REQUIRES(object.mutex);
     Status wait_changed(Object& object, MutexLock& lock, Deadline deadline) REQUIRES(object.mutex);

@@ -132,9 +132,12 @@ void Cache::chunk_done(const std::shared_ptr<Fill>& fill, std::size_t chunk, std
     if (error.code == 0) {
         fill->content->landed(chunk);
     } else {
+        {
+            // First, so that who reads again after the error starts a new fill.
+            const MutexLock lock(fill->object->mutex);
+            if (fill->object->content == fill->content) fill->object->content.reset();
+        }
         fill->content->fail(error);
-        const MutexLock lock(fill->object->mutex);
-        if (fill->object->content == fill->content) fill->object->content.reset();
     }
     if (fill->chunks_left.fetch_sub(1) == 1) kick_evictor();
 }

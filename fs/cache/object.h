@@ -52,6 +52,7 @@ struct Object {
     bool unlinked GUARDED_BY(mutex) = false;
     bool fill_starting GUARDED_BY(mutex) = false;
     bool spilling GUARDED_BY(mutex) = false;      ///< being written to a store right now
+    bool renamed GUARDED_BY(mutex) = false;       ///< while spilling: its label is out of date
     bool spill_failed GUARDED_BY(mutex) = false;  ///< the last try; it is tried again
     bool converting GUARDED_BY(mutex) = false;    ///< turning into scratch
     std::uint64_t charged GUARDED_BY(mutex) = 0;  ///< bytes that `store` counts for it

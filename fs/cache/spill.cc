@@ -114,6 +114,7 @@ void Cache::spilled(const ObjectPtr& object, std::uint64_t version, StoreTier& t
     }
     bool kept = false;
     bool again = false;
+    std::optional<ObjectRecord> renamed;
     {
         const MutexLock lock(object->mutex);
         object->spilling = false;
@@ -124,7 +125,9 @@ void Cache::spilled(const ObjectPtr& object, std::uint64_t version, StoreTier& t
             object->store = &tier;
             object->charged = bytes;
             object->chunk_crcs = std::move(record.chunk_crcs);
+            if (object->renamed) renamed = record_of(*object);
         }
+        object->renamed = false;
     }
     object->changed.notify_all();
     if (kept) {
@@ -135,6 +138,7 @@ void Cache::spilled(const ObjectPtr& object, std::uint64_t version, StoreTier& t
             tier.policy->admitted(object->id, bytes);
             ++tier.files;
         }
+        if (renamed) relabel(object->id, *renamed);
         kick_evictor();
     } else if (charged) {
         if (stored) static_cast<void>(tier.store->remove(object->id));  // unlinked meanwhile

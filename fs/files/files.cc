@@ -109,10 +109,9 @@ Status Files::rename(Ino parent, std::string_view name, Ino new_parent, std::str
     const auto renamed = names_.rename(parent, name, new_parent, new_name, flag);
     if (!renamed) return renamed.error();
     if (renamed->replaced) drop(*renamed->replaced);
-    if (!renamed->volume_changed) return {};
     for (const Inode& moved : {renamed->moved, renamed->exchanged.value_or(Inode{})}) {
         if (!moved.is_regular()) continue;
-        if (Status done = cache_.moved(moved.ino, moved.volume); !done)
+        if (Status done = cache_.renamed(moved.ino, moved.volume); !done)
             spdlog::warn("inode {} keeps its bytes in its old volume's memory: {}", moved.ino,
                          done.error().message());
     }

@@ -31,8 +31,10 @@ class MapCatalog final : public Catalog {
             records_[id] = record;
         return {};
     }
-    ObjectLabel label_object(ObjectId, const ObjectRecord& record) override {
+    ObjectLabel label_object(ObjectId id, const ObjectRecord& record) override {
+        const MutexLock lock(mutex_);
         ObjectLabel label;
+        label.path = names_[id];
         label.size = record.size;
         label.chunk_crcs = record.chunk_crcs;
         return label;
@@ -48,6 +50,10 @@ class MapCatalog final : public Catalog {
         for (const ObjectUse& use : uses) hits_[use.id] += use.hits;
     }
 
+    void name(ObjectId id, const std::string& path) {
+        const MutexLock lock(mutex_);
+        names_[id] = path;
+    }
     bool lost(ObjectId id) {
         const MutexLock lock(mutex_);
         return lost_.count(id) != 0;
@@ -68,6 +74,7 @@ class MapCatalog final : public Catalog {
     Mutex mutex_;
     CondVar changed_;
     std::map<ObjectId, ObjectRecord> records_ GUARDED_BY(mutex_);
+    std::map<ObjectId, std::string> names_ GUARDED_BY(mutex_);
     std::set<ObjectId> lost_ GUARDED_BY(mutex_);
     std::map<ObjectId, std::uint64_t> hits_ GUARDED_BY(mutex_);
 };

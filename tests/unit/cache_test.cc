@@ -275,8 +275,8 @@ Test(cache, bytes_move_to_the_memory_of_the_volume_that_a_file_moves_to) {
     on.store->release();
     cr_expect(on.cache->sync(*on.cache->acquire(1)).ok());
 
-    cr_expect(on.cache->moved(1, 8).ok());
-    cr_expect(on.cache->moved(2, 7).ok());
+    cr_expect(on.cache->renamed(1, 8).ok());
+    cr_expect(on.cache->renamed(2, 7).ok());
 
     cr_expect(on.intact(1, kOdd));
     cr_expect(on.intact(2, kOdd));
@@ -290,4 +290,26 @@ Test(cache, stopping_spills_what_is_sealed) {
 
     for (ObjectId id = 1; id <= 12; ++id)
         cr_expect(on.catalog.find_object(id).ok(), "file %zu", id);
+}
+
+Test(cache, an_object_that_was_renamed_while_it_was_spilled_is_labelled_anew) {
+    auto& on = fixture();
+    on.catalog.name(1, "new.tmp");
+    on.store->hang();
+    on.write_file(1, kMiB);
+    cr_assert(on.store->wait_for_pending(1, deadline_after(std::chrono::seconds(10))));
+
+    on.catalog.name(1, "new");
+    cr_expect(on.cache->renamed(1, 7).ok());
+    on.store->release();
+    on.store_file(2, kMiB);  // the store works in order: what concerns the first is done
+
+    std::string path;
+    cr_assert(on.store
+                  ->scan([&](ObjectId id, const kvfs::ObjectLabel& label) {
+                      if (id == 1) path = label.path;
+                      return true;
+                  })
+                  .ok());
+    cr_expect_str_eq(path.c_str(), "new");
 }
