@@ -10,7 +10,8 @@
 #if defined(__SANITIZE_THREAD__)
 // LMDB is not instrumented: its readers are ordered after its writer by plain stores to the map
 // that ThreadSanitizer cannot see, while it does see the library's calls of memcpy and memcmp.
-extern "C" const char* __tsan_default_suppressions();
+// Visible, or the runtime does not find it.
+extern "C" __attribute__((visibility("default"))) const char* __tsan_default_suppressions();
 extern "C" const char* __tsan_default_suppressions() { return "called_from_lib:liblmdb.so\n"; }
 #endif
 
