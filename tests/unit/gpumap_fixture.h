@@ -39,7 +39,7 @@ inline void must(const Status& status) {
 
 /// Waits until `holds()`; false after ten seconds. For what happens behind the caller's back.
 template <typename Condition>
-bool eventually(Condition holds) {
+bool comes_true(Condition holds) {
     for (const Deadline end = deadline_after(std::chrono::seconds(10)); !holds();) {
         if (Clock::now() > end) return false;
         std::this_thread::sleep_for(std::chrono::milliseconds(2));

@@ -85,7 +85,7 @@ Test(gpumap_save, a_file_that_is_closed_without_commit_never_was) {
     gm_file_close(draft);
 
     cr_expect_eq(look_up(client, "v/a"), GM_ENOENT);
-    cr_expect(eventually([&] { return daemon.cache().arena().used() == used; }));
+    cr_expect(comes_true([&] { return daemon.cache().arena().used() == used; }));
 }
 
 Test(gpumap_save, commit_replaces_an_older_file_at_once) {

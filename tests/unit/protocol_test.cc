@@ -280,7 +280,7 @@ Test(protocol, mutated_requests_over_the_socket_leave_the_daemon_whole) {
         clean.send(packet(Op::bye, 0, {}));
     }
     cr_expect(daemon.read("a") == Daemon::bytes(1, 10'000));
-    cr_expect(eventually([&] { return daemon.server().clients() == 0; }));
+    cr_expect(comes_true([&] { return daemon.server().clients() == 0; }));
 }
 
 Test(protocol, a_client_cannot_give_back_what_another_holds) {
@@ -305,7 +305,7 @@ Test(protocol, a_client_cannot_give_back_what_another_holds) {
 
     cr_expect_eq(daemon.cache().arena().used(), before);
     holder.send(packet(Op::release, 1, release));
-    cr_expect(eventually([&] { return daemon.cache().arena().used() < before; }));
+    cr_expect(comes_true([&] { return daemon.cache().arena().used() < before; }));
 }
 
 Test(protocol, reading_through_a_lease_is_counted_but_not_beyond_belief) {
@@ -367,14 +367,14 @@ Test(protocol, leases_outlive_a_hang_up_until_the_process_has_ended) {
     }
     char byte = 0;
     cr_assert_eq(::read(hung_up[0], &byte, 1), 1);
-    cr_assert(eventually([&] { return daemon.server().clients() == 0; }));
+    cr_assert(comes_true([&] { return daemon.server().clients() == 0; }));
     daemon.remove("a");
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
 
     cr_expect_geq(daemon.cache().arena().used(), 1 << 20);
     ::close(end[1]);
     ::waitpid(child, nullptr, 0);
-    cr_expect(eventually([&] { return daemon.cache().arena().used() == 0; }));
+    cr_expect(comes_true([&] { return daemon.cache().arena().used() == 0; }));
 }
 
 Test(protocol, clients_beyond_the_most_are_turned_away) {
@@ -388,7 +388,7 @@ Test(protocol, clients_beyond_the_most_are_turned_away) {
         cr_expect_eq(third.ask(hello()).status, EAGAIN);
     }
     second.send(packet(Op::bye, 0, {}));
-    cr_expect(eventually([&] {
+    cr_expect(comes_true([&] {
         Raw again(daemon.socket());
         return again.ask(hello()).status == 0 && again.send(packet(Op::bye, 0, {}));
     }));
