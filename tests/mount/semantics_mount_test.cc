@@ -1,0 +1,191 @@
+// The mount over a Files of the test's own: what the kernel must be told when names change behind
+// its back, as they do when a mapper client saves a file or one is evicted.
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <thread>
+
+#include "fs/files/files.h"
+#include "fs/fuse/fuse_mount.h"
+#include "fs/store/ssd_store.h"
+#include "tests/support/mounted.h"
+#include "tests/support/temp_dir.h"
+
+using namespace kvfs;
+using kvfs::tests::eventually;
+
+namespace {
+
+/// A daemon's parts in this process, so that a test can act as the mapper's front does.
+struct Parts {
+    std::string directory = tests::make_temp_dir();
+    std::string mountpoint = directory + "/mnt";
+    std::unique_ptr<Namespace> names;
+    std::unique_ptr<Cache> cache;
+    std::unique_ptr<Files> files;
+    std::unique_ptr<FuseMount> mount;
+    std::thread server;
+    Status outcome;
+
+    std::string path(const std::string& name) const { return mountpoint + "/" + name; }
+};
+Parts* parts = nullptr;
+
+void set_up() {
+    parts = new Parts;
+    for (const char* name : {"/mnt", "/ssd"}) {
+        std::filesystem::create_directory(parts->directory + name);
+    }
+    auto names = Namespace::open({.directory = parts->directory + "/names"});
+    cr_assert(names.ok());
+    parts->names = std::move(*names);
+    auto store = SsdStore::open({.directory = parts->directory + "/ssd", .quota_bytes = 64 << 20});
+    cr_assert(store.ok(), "%s", store.ok() ? "" : store.error().message().c_str());
+    std::vector<std::unique_ptr<ObjectStore>> stores;
+    stores.push_back(std::move(*store));
+    auto arena = Arena::create({.bytes = 16 << 20});
+    cr_assert(arena.ok());
+    parts->cache = std::make_unique<Cache>(std::move(*arena), std::move(stores), Cache::Options{});
+    auto files = Files::open(*parts->names, *parts->cache);
+    cr_assert(files.ok());
+    parts->files = std::move(*files);
+    auto mount = FuseMount::mount(*parts->files, {.mountpoint = parts->mountpoint});
+    cr_assert(mount.ok(), "%s", mount.ok() ? "" : mount.error().message().c_str());
+    parts->mount = std::move(*mount);
+    parts->server = std::thread([] { parts->outcome = parts->mount->run(); });
+}
+
+void tear_down() {
+    if (parts->server.joinable()) {
+        parts->mount->stop();
+        parts->server.join();
+    }
+    parts->mount.reset();
+    parts->files.reset();
+    parts->cache.reset();
+    parts->names.reset();
+    ::umount2(parts->mountpoint.c_str(), MNT_DETACH);
+    delete parts;
+}
+
+/// As a mapper client that saves a file.
+void publish(const std::string& path, const std::string& bytes) {
+    auto draft = parts->files->draft(path, bytes.size(), 0644, {});
+    cr_assert(draft.ok(), "%s", draft.ok() ? "" : draft.error().message().c_str());
+    std::size_t done = 0;
+    for (const auto& span : draft->content->spans(0, bytes.size())) {
+        std::memcpy(span.data(), bytes.data() + done, span.size());
+        done += span.size();
+    }
+    cr_assert(parts->files->publish(std::move(*draft)).ok());
+}
+
+bool exists(const std::string& name) {
+    struct stat st {};
+    return ::stat(parts->path(name).c_str(), &st) == 0;
+}
+
+}  // namespace
+
+TestSuite(semantics_mount, .init = set_up, .fini = tear_down, .timeout = 60);
+
+Test(semantics_mount, N13_a_name_that_was_looked_for_shows_once_it_is_published) {
+    cr_expect(!exists("block"));  // the kernel remembers the miss for a minute
+    cr_expect(!exists("block"));
+    publish("block", "bytes");
+    cr_expect(eventually([] { return exists("block"); }));
+    cr_expect_eq(tests::read_file(parts->path("block")), "bytes");
+}
+
+Test(semantics_mount, N13_a_name_that_is_published_anew_shows_the_new_file) {
+    publish("block", "old bytes");
+    cr_expect_eq(tests::read_file(parts->path("block")), "old bytes");
+    const int fd = ::open(parts->path("block").c_str(), O_RDONLY);
+    publish("block", "new");
+    cr_expect(eventually([] { return tests::read_file(parts->path("block")) == "new"; }));
+    char bytes[20];
+    cr_expect_eq(::read(fd, bytes, sizeof bytes), 9, "who has the old one open keeps it");
+    ::close(fd);
+}
+
+Test(semantics_mount, T2_a_name_that_goes_is_gone_at_once) {
+    publish("block", "bytes");
+    cr_assert(exists("block"));  // the kernel remembers name and attributes
+    const auto found = parts->files->lookup(kRootIno, "block");
+    cr_assert(parts->files->unlink(kRootIno, "block").ok());
+    const int fd = ::open(parts->path("block").c_str(), O_RDONLY);
+    cr_expect_lt(fd, 0, "not told of, but asked about: a clean miss all the same");
+    cr_expect_eq(errno, ENOENT);
+    cr_expect(!exists("block"));
+}
+
+Test(semantics_mount, S6_the_kernel_keeps_no_second_copy_of_the_bytes) {
+    constexpr std::size_t kBytes = 2 << 20;
+    tests::write_file(parts->path("file"), tests::pattern(kBytes, 1));
+    const int fd = ::open(parts->path("file").c_str(), O_RDONLY);
+    std::string bytes(kBytes, '\0');
+    cr_assert_eq(::pread(fd, bytes.data(), kBytes, 0), static_cast<ssize_t>(kBytes));
+    void* memory = ::mmap(nullptr, kBytes, PROT_READ, MAP_SHARED, fd, 0);
+    cr_assert(memory != MAP_FAILED);
+    std::vector<unsigned char> resident(kBytes / 4096);
+    cr_assert_eq(::mincore(memory, kBytes, resident.data()), 0);
+    for (const unsigned char page : resident) cr_assert_eq(page & 1, 0);
+    ::munmap(memory, kBytes);
+    ::close(fd);
+}
+
+Test(semantics_mount, D1_what_was_closed_before_the_end_is_sealed) {
+    // close(2) returns before the daemon hears of it: the end must wait for what is on its way.
+    constexpr int kFiles = 300;
+    std::vector<int> fds;
+    for (int i = 0; i < kFiles; ++i) {
+        fds.push_back(
+            ::open(parts->path("f" + std::to_string(i)).c_str(), O_CREAT | O_WRONLY, 0644));
+        cr_assert_eq(::write(fds.back(), "x", 1), 1);
+    }
+    for (const int fd : fds) ::close(fd);
+    parts->mount->stop();
+    parts->server.join();
+    cr_expect(parts->outcome.ok());
+    for (int i = 0; i < kFiles; ++i) {
+        const auto found = parts->files->lookup(kRootIno, "f" + std::to_string(i));
+        cr_assert(found.ok());
+        cr_expect(parts->files->lease(found->inode.ino).ok(), "f%d is not sealed", i);
+    }
+}
+
+Test(semantics_mount, D4_what_is_open_at_the_end_is_not_sealed) {
+    const int fd = ::open(parts->path("half").c_str(), O_CREAT | O_WRONLY, 0644);
+    cr_assert_eq(::write(fd, "half", 4), 4);
+    const auto found = parts->files->lookup(kRootIno, "half");
+    cr_assert(found.ok());
+    parts->mount->stop();
+    parts->server.join();
+    ::close(fd);
+    cr_expect(!parts->files->lease(found->inode.ino).ok());
+}
+
+Test(semantics_mount, stopping_twice_and_before_serving_is_fine) {
+    parts->mount->stop();
+    parts->mount->stop();
+    parts->server.join();
+    auto again = FuseMount::mount(*parts->files, {.mountpoint = parts->mountpoint});
+    cr_assert(again.ok());
+    (*again)->stop();
+    cr_expect((*again)->run().ok());
+    auto unused = FuseMount::mount(*parts->files, {.mountpoint = parts->mountpoint});
+    cr_assert(unused.ok());
+    unused->reset();
+    cr_expect(!exists("anything"));
+    struct stat below {
+    }, at{};
+    cr_expect(::stat(parts->directory.c_str(), &below) == 0 &&
+              ::stat(parts->mountpoint.c_str(), &at) == 0 && below.st_dev == at.st_dev);
+}
