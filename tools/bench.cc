@@ -136,7 +136,7 @@ int run(const Arguments& arguments, Io& io) {
         arguments.has("kvfsd") ? arguments.get<std::string>("kvfsd") : find_daemon(),
         arguments.get<std::string>("ssd"));
     std::vector<BenchRow> rows;
-    Bench bench{machine, arguments.flag("quick"), arguments.flag("quick") ? 5 : 7, rows};
+    Bench bench{machine, arguments.flag("quick"), arguments.flag("quick") ? 5 : 11, rows};
     for (const Measurement* measurement : measurements) {
         io.err << "bench: " << measurement->name << ": " << measurement->what << std::endl;
         measurement->run(bench);
@@ -153,7 +153,9 @@ int run(const Arguments& arguments, Io& io) {
     print_rows(rows, io.out);
     io.out << fmt::format(
         "\nMedians of {} rounds (least-most), measured by turns on {} CPUs. A ratio says how many\n"
-        "times as good as the reference; compare ratios, not figures, between machines.\n",
+        "times as good as the reference kvfs was, in the median round; compare ratios, not "
+        "figures,\n"
+        "between machines.\n",
         bench.rounds, std::thread::hardware_concurrency());
     return kSuccess;
 }
@@ -177,9 +179,13 @@ double Samples::max() const {
 }
 
 double BenchRow::ratio() const {
-    const double ours = kvfs.median(), theirs = reference.median();
-    if (ours <= 0 || theirs <= 0) return 0;
-    return better == Better::kHigher ? ours / theirs : theirs / ours;
+    Samples ratios;
+    for (std::size_t i = 0; i < std::min(kvfs.values.size(), reference.values.size()); ++i) {
+        const double ours = kvfs.values[i], theirs = reference.values[i];
+        if (ours > 0 && theirs > 0)
+            ratios.values.push_back(better == Better::kHigher ? ours / theirs : theirs / ours);
+    }
+    return ratios.median();
 }
 
 void Bench::compare(BenchRow row, const std::function<double()>& kvfs,

@@ -29,7 +29,9 @@ struct BenchRow {
     std::string reference_name;  ///< "tmpfs"
     double goal = 0;             ///< ratio that is aimed at; 0: none
 
-    /// How many times as good as the reference; 0 without one.
+    /// How many times as good as the reference: the median over the rounds, in each of which both
+    /// sides were measured one after the other, so that what else the machine does cancels out. 0
+    /// without a reference.
     double ratio() const;
 };
 
@@ -39,7 +41,7 @@ class BenchMachine;  // bench_machine.h
 struct Bench {
     BenchMachine& machine;
     bool quick = false;
-    int rounds = 7;  ///< samples of each side
+    int rounds = 11;  ///< samples of each side
     std::vector<BenchRow>& rows;
 
     /// Measures both sides by turns, so that a slow moment of the machine befalls both, in changing

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstring>
 #include <thread>
 
@@ -86,10 +87,12 @@ class Copies {
         std::memset(from_.data(), 1, bytes);
     }
 
+    /// Threads take the next range when they are done with one, as gpumap's do.
     double copy(std::uint64_t range_bytes) {
-        const std::uint64_t share = from_.size() / kHostBackendThreads;
-        const double seconds = time_of_threads(kHostBackendThreads, [&](unsigned thread) {
-            for (std::uint64_t at = thread * share; at < (thread + 1) * share; at += range_bytes)
+        std::atomic<std::uint64_t> next = 0;
+        const double seconds = time_of_threads(kHostBackendThreads, [&](unsigned) {
+            for (std::uint64_t at = next.fetch_add(range_bytes); at < from_.size();
+                 at = next.fetch_add(range_bytes))
                 std::memcpy(into_ + at, from_.data() + at, range_bytes);
         });
         return gb_per_s(from_.size(), seconds);

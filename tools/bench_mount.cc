@@ -24,15 +24,16 @@ std::string row_name(const char* what, const Shape& shape) {
                        shape.threads, shape.threads == 1 ? "" : "s");
 }
 
-/// GB/s of reading files PREFIX0.. once; file i is read by thread i % threads.
+/// GB/s of reading files PREFIX0.., twice over; file i is read by thread i % threads.
 double read_files(const std::string& prefix, unsigned files, const Shape& shape) {
     std::vector<Mapping> buffers;
     for (unsigned i = 0; i < shape.threads; ++i)
         buffers.push_back(touched_memory(shape.request_bytes));
     std::vector<std::uint64_t> bytes(shape.threads);
     const double seconds = time_of_threads(shape.threads, [&](unsigned thread) {
-        for (unsigned i = thread; i < files; i += shape.threads)
-            bytes[thread] += read_file(numbered(prefix, i), buffers[thread].bytes());
+        for (unsigned pass = 0; pass < 2; ++pass)
+            for (unsigned i = thread; i < files; i += shape.threads)
+                bytes[thread] += read_file(numbered(prefix, i), buffers[thread].bytes());
     });
     std::uint64_t total = 0;
     for (const std::uint64_t part : bytes) total += part;

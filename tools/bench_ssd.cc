@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <atomic>
 #include <charconv>
 #include <filesystem>
@@ -21,7 +22,10 @@ namespace {
 
 constexpr std::uint64_t kMiB = 1 << 20;
 constexpr std::uint64_t kFileBytes = 32 * kMiB;
-constexpr unsigned kDepth = 32;
+/// The best of those tried (256 KiB to 4 MiB, 4 to 64 at a time): the reference is to be hard to
+/// reach.
+constexpr std::uint64_t kRawPiece = 512 << 10;
+constexpr unsigned kRawDepth = 64;
 
 /// A file of the cache, and the object that has its bytes.
 struct ColdFile {
@@ -45,9 +49,11 @@ std::map<std::uint64_t, std::string> find_objects(const std::string& ssd) {
     return objects;
 }
 
-/// Twice as many files as DRAM holds, so that reading them in turn finds none of them there.
-std::vector<ColdFile> make_cold_files(BenchDaemon& daemon) {
-    const std::uint64_t count = 2 * BenchMachine::kTightDramBytes / kFileBytes + 2;
+/// Twice as many files as DRAM holds, and enough for both rows that fill DRAM, so that reading
+/// files in turn finds none of them there.
+std::vector<ColdFile> make_cold_files(BenchDaemon& daemon, int rounds) {
+    const auto reads = 2 * static_cast<std::uint64_t>(rounds + 1);
+    const std::uint64_t count = std::max(2 * BenchMachine::kTightDramBytes / kFileBytes, reads) + 2;
     const Mapping content = touched_memory(kMiB);
     std::vector<ColdFile> files;
     for (std::uint64_t i = 0; i < count; ++i) {
@@ -72,7 +78,7 @@ std::vector<ColdFile> make_cold_files(BenchDaemon& daemon) {
 class RawReader {
   public:
     RawReader() : buffer_(touched_memory(kFileBytes)) {
-        Result<std::unique_ptr<Ring>> ring = Ring::create({kDepth});
+        Result<std::unique_ptr<Ring>> ring = Ring::create({kRawDepth});
         if (!ring) throw Failure(ring.error());
         ring_ = std::move(*ring);
         // Without it the kernel pins pages for each read; slower, not wrong.
@@ -83,13 +89,13 @@ class RawReader {
         const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC));
         if (!fd) throw Failure(errno_error(path));
         const double seconds = time_of([&] {
-            std::atomic<std::uint64_t> left = kFileBytes / kMiB;
+            std::atomic<std::uint64_t> left = kFileBytes / kRawPiece;
             std::atomic<bool> failed = false;
             std::promise<void> done;
-            for (std::uint64_t at = 0; at < kFileBytes; at += kMiB)
-                ring_->read(fd.get(), buffer_.bytes().subspan(at, kMiB), at,
+            for (std::uint64_t at = 0; at < kFileBytes; at += kRawPiece)
+                ring_->read(fd.get(), buffer_.bytes().subspan(at, kRawPiece), at,
                             [&](std::int64_t result) {
-                                if (result != static_cast<std::int64_t>(kMiB)) failed = true;
+                                if (result != static_cast<std::int64_t>(kRawPiece)) failed = true;
                                 if (--left == 0) done.set_value();
                             });
             done.get_future().wait();
@@ -136,7 +142,7 @@ BenchRow cold_row(const std::string& name) {
 
 void measure_ssd(Bench& bench) {
     BenchDaemon& daemon = bench.machine.tight();
-    const std::vector<ColdFile> files = make_cold_files(daemon);
+    const std::vector<ColdFile> files = make_cold_files(daemon, bench.rounds);
     RawReader raw;
     std::size_t next = 0;
     // Both sides read the same file, so that what lies below the device's name treats them alike.

@@ -113,7 +113,7 @@ Result<Json> socket_statistics(const std::string& socket_path) {
     config.backend = GM_BACKEND_HOST;
     config.socket_path = socket_path.c_str();
     gm_ctx* opened = nullptr;
-    if (gm_open(&config, &opened) != GM_OK) return no_daemon(socket_path + ": " + gm_message());
+    if (gm_open(&config, &opened) != GM_OK) return no_daemon(gm_message());
     const std::unique_ptr<gm_ctx, void (*)(gm_ctx*)> context(opened, gm_close);
     std::string text(16 << 10, '\0');
     for (int attempt = 0; attempt < 4; ++attempt) {

@@ -1,5 +1,6 @@
 #include <unistd.h>
 
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 
@@ -62,6 +63,7 @@ std::vector<TraceRequest> read_requests(const Arguments& arguments, std::istream
     const std::string& name = arguments.operands.front();
     std::ifstream file;
     if (name != "-") {
+        if (std::filesystem::is_directory(name)) throw Failure(Error{EISDIR, name});
         file.open(name);
         if (!file) throw Failure(errno_error(name));
     }
@@ -162,7 +164,7 @@ int run(const Arguments& arguments, Io& io) {
     if (result->counts.mismatches == 0) return kSuccess;
     complain(io, "replay",
              std::to_string(result->counts.mismatches) +
-                 " blocks had not the bytes they were saved with; the first: " +
+                 " blocks did not have the bytes they were saved with; the first: " +
                  result->counts.first_mismatch);
     return kFailed;
 }

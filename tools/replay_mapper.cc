@@ -345,7 +345,7 @@ Result<LaneFactory> mapper_lanes(const LaneOptions& options, const std::string& 
     config.socket_path = socket.empty() ? nullptr : socket.c_str();
     gm_ctx* opened = nullptr;
     const gm_status status = gm_open(&config, &opened);
-    if (status != GM_OK) return gpumap_error(socket.empty() ? "gpumap" : socket, status);
+    if (status != GM_OK) return no_daemon(gm_message());  // which names the socket
     auto context = std::make_shared<Context>(opened);
     gm_info info{};
     info.size = sizeof info;
