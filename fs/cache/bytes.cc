@@ -287,7 +287,7 @@ Result<Lease> Cache::lease(const ObjectPtr& object) {
     StoreTier* store = nullptr;
     {
         const MutexLock lock(object->mutex);
-        const bool readable = object->state == Object::State::sealed ||
+        const bool readable = (object->state == Object::State::sealed && !object->unfinished) ||
                               (object->state == Object::State::scratch && object->writers == 0);
         if (!readable || object->converting) return Error{ENOENT, "not sealed"};
         lease.volume = object->volume;

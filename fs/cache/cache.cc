@@ -106,6 +106,7 @@ bool Cache::closed(ObjectPtr object, bool writes) {
         assert(object->handles > 0);
         --object->handles;
         if (writes) --object->writers;
+        if (object->writers == 0) object->unfinished = false;
         gone = object->unlinked && object->handles == 0;
         if (writes && object->writers == 0 && !gone) {
             if (object->state == Object::State::writing) {

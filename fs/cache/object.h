@@ -49,6 +49,7 @@ struct Object {
     unsigned handles GUARDED_BY(mutex) = 0;  ///< opens through the mount
     unsigned writers GUARDED_BY(mutex) = 0;  ///< of these, for writing
     unsigned writes_in_flight GUARDED_BY(mutex) = 0;
+    bool unfinished GUARDED_BY(mutex) = false;  ///< sealed by a sync, and its writer goes on
     bool unlinked GUARDED_BY(mutex) = false;
     bool fill_starting GUARDED_BY(mutex) = false;
     bool spilling GUARDED_BY(mutex) = false;      ///< being written to a store right now

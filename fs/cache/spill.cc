@@ -165,7 +165,10 @@ Status Cache::sync(const ObjectPtr& object) {
         while (object->converting)
             if (Status waited = wait_changed(*object, lock, until); !waited) return waited;
         if (object->unlinked) return {};  // nothing of it is to survive
-        if (object->state == Object::State::writing) seal(*object, lock);
+        if (object->state == Object::State::writing) {
+            object->unfinished = object->writers > 0;
+            seal(*object, lock);
+        }
         object->spill_failed = false;
         while (object->state == Object::State::sealed && object->store == nullptr) {
             if (object->unlinked) return {};

@@ -215,6 +215,19 @@ Test(cache, a_file_that_is_being_written_is_not_leased) {
     cr_expect(on.cache->lease(object).ok());
 }
 
+Test(cache, what_a_sync_has_sealed_is_not_leased_before_its_writer_closes) {
+    auto& on = fixture();
+    const ObjectPtr object = on.cache->add(1, 7);
+    cr_assert(on.cache->opened(*object, true).ok());
+    cr_assert(on.cache->write(object, 0, CacheFixture::bytes(1, kMiB)).ok());
+    cr_assert(on.cache->sync(object).ok());
+
+    cr_expect_eq(on.cache->lease(object).error().code, ENOENT);
+
+    cr_expect_not(on.cache->closed(object, true));
+    cr_expect(on.cache->lease(object).ok());
+}
+
 Test(cache, writers_are_slowed_while_the_store_is_slow_and_never_refused) {
     auto& on = fixture();
     on.store->set_faults(Faults{.delay_max = std::chrono::milliseconds(20)});
