@@ -83,7 +83,8 @@ std::string label_file_of(const std::string& path) {
 std::string ObjectFiles::path_of(ObjectId id) const { return path_beside(id, hex(id, kIdDigits)); }
 
 std::string ObjectFiles::path_beside(ObjectId id, const std::string& name) const {
-    return directory_ + "/objects/" + hex(id >> 8 & 0xff, 2) + "/" + hex(id & 0xff, 2) + "/" + name;
+    return directory_ + "/objects/" + hex(id >> 16 & 0xff, 2) + "/" + hex(id >> 8 & 0xff, 2) + "/" +
+           name;
 }
 
 std::string ObjectFiles::temporary_path(ObjectId id) {
@@ -93,7 +94,7 @@ std::string ObjectFiles::temporary_path(ObjectId id) {
 Status ObjectFiles::make_directories(ObjectId id) const {
     const std::string lower = path_beside(id, "");
     if (::mkdir(lower.c_str(), 0700) == 0 || errno == EEXIST) return {};
-    const std::string upper = directory_ + "/objects/" + hex(id >> 8 & 0xff, 2);
+    const std::string upper = directory_ + "/objects/" + hex(id >> 16 & 0xff, 2);
     if (::mkdir(upper.c_str(), 0700) != 0 && errno != EEXIST) return errno_error("mkdir " + upper);
     if (::mkdir(lower.c_str(), 0700) != 0 && errno != EEXIST) return errno_error("mkdir " + lower);
     return {};

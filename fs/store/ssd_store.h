@@ -12,8 +12,9 @@ namespace kvfs {
 ///
 ///     DIR/kvfs.json              format version and the store's uid
 ///     DIR/lock                   flock'ed by the daemon that uses the directory
-///     DIR/objects/hh/hh/<id>     <id>: 16 hex digits; hh: its last two bytes; exactly the file's
-///     bytes DIR/tmp/                   objects being written; emptied at start
+///     DIR/objects/hh/hh/<id>     exactly the file's bytes; <id>: 16 hex digits; hh/hh: the two
+///                                bytes before its last one, so that 256 files share a directory
+///     DIR/tmp/                   being written, or to be unlinked; emptied at start
 ///
 /// An object's label is its xattr user.kvfs (JSON; an administrator can read it with getfattr). One
 /// that is too long for an xattr is a file beside the object, <id>.<its CRC32C>, that the xattr

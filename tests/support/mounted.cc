@@ -81,7 +81,7 @@ std::string Mounted::path(std::string_view name) const {
 std::string Mounted::object(std::uint64_t ino) const {
     std::array<char, 64> name{};
     std::snprintf(name.data(), name.size(), "/objects/%02x/%02x/%016llx",
-                  static_cast<unsigned>(ino >> 8 & 0xff), static_cast<unsigned>(ino & 0xff),
+                  static_cast<unsigned>(ino >> 16 & 0xff), static_cast<unsigned>(ino >> 8 & 0xff),
                   static_cast<unsigned long long>(ino));
     return ssd() + name.data();
 }

@@ -45,7 +45,8 @@ void expect_loads(Client& client, const std::string& path, const std::vector<std
 std::string object_path(const Daemon& daemon, Ino ino) {
     char name[64];
     std::snprintf(name, sizeof name, "ssd/objects/%02x/%02x/%016lx",
-                  static_cast<unsigned>(ino >> 8 & 0xff), static_cast<unsigned>(ino & 0xff), ino);
+                  static_cast<unsigned>(ino >> 16 & 0xff), static_cast<unsigned>(ino >> 8 & 0xff),
+                  ino);
     return daemon.path(name);
 }
 

@@ -65,7 +65,7 @@ std::size_t files_below(const std::string& directory) {
 }
 
 constexpr ObjectId kId = 0x123456789abcdef0;
-constexpr const char* kObject = "/objects/de/f0/123456789abcdef0";
+constexpr const char* kObject = "/objects/bc/de/123456789abcdef0";
 
 ObjectLabel long_label(std::uint32_t crc) {
     return {.path = "a gigabyte", .size = 10, .chunk_crcs = std::vector<std::uint32_t>(1024, crc)};
@@ -301,7 +301,7 @@ Test(ssd_store, a_label_file_that_nothing_points_to_goes_with_the_next_scan) {
     const Mapping bytes = patterned(10, 7);
     cr_assert(put_now(*store, kId, long_label(1), {bytes.bytes().first(10)}).ok());
     write_file(directory + kObject + ".00000000", "{}");
-    write_file(directory + "/objects/de/f0/ffffffffffffdef0.00000000", "{}");
+    write_file(directory + "/objects/bc/de/ffffffffffbcdef0.00000000", "{}");
 
     const auto found = scan_all(*store);
 
@@ -321,7 +321,7 @@ Test(ssd_store, an_object_whose_label_is_damaged_is_given_without_one) {
         return found[0].second.path;
     };
     cr_assert(put_now(*store, kId, long_label(1), {bytes.bytes().first(10)}).ok());
-    for (const auto& entry : filesystem::directory_iterator(directory + "/objects/de/f0"))
+    for (const auto& entry : filesystem::directory_iterator(directory + "/objects/bc/de"))
         if (entry.path() != object) {
             std::string text = content_of(entry.path());
             text.back() = ' ';
