@@ -64,6 +64,7 @@ Result<Attributes> Files::change(Ino ino, const Namespace::Change& change) {
         if (!rest.mtime_ns) rest.mtime_ns = wall_ns();
     }
     if (change.atime_ns) cache_.forget_access_time(ino);
+    const MutexLock lock(times_mutexes_[ino % times_mutexes_.size()]);
     auto inode = names_.change(ino, rest);
     if (!inode) return inode.error();
     if (change.pinned) cache_.set_pinned(ino, *change.pinned);
@@ -155,6 +156,7 @@ void Files::release(std::unique_ptr<Handle> handle) {
     const Ino ino = handle->ino;
     if (handle->writes) {
         // Before the close that seals: whoever finds the file sealed finds its size and time right.
+        const MutexLock lock(times_mutexes_[ino % times_mutexes_.size()]);
         const auto live = cache_.residency(ino);
         if (live && live->modified_ns != 0)
             static_cast<void>(

@@ -1,4 +1,5 @@
 #pragma once
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "fs/base/clock.h"
+#include "fs/base/mutex.h"
 #include "fs/base/result.h"
 #include "fs/cache/cache.h"
 #include "fs/names/namespace.h"
@@ -181,6 +183,9 @@ class Files final : private Catalog {
 
     Namespace& names_;
     Cache& cache_;
+    /// By inode: whether utimensat or the last write's time is later must not depend on which of
+    /// them reaches the record first.
+    std::array<Mutex, 64> times_mutexes_;
     const Clock::time_point started_ = Clock::now();
     std::string socket_path_;
     std::unique_ptr<Notifier> notifier_;

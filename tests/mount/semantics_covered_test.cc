@@ -1,10 +1,11 @@
 // Holds SEMANTICS.md and its tests together: no claim without a test, no test of a claim that is
 // gone.
 #include <criterion/criterion.h>
+#include <regex.h>
 
+#include <array>
 #include <filesystem>
 #include <fstream>
-#include <regex>
 #include <set>
 #include <sstream>
 #include <string>
@@ -18,12 +19,18 @@ std::string text_of(const std::filesystem::path& path) {
     return text.str();
 }
 
+/// What the first group of the POSIX extended `expression` matches, wherever it does. (With
+/// std::regex g++ 12 finds faults in the library when it builds for AddressSanitizer.)
 std::set<std::string> all_matches(const std::string& text, const char* expression) {
     std::set<std::string> found;
-    const std::regex pattern(expression);
-    for (std::sregex_iterator at(text.begin(), text.end(), pattern), end; at != end; ++at) {
-        found.insert((*at)[1]);
+    regex_t pattern;
+    cr_assert_eq(::regcomp(&pattern, expression, REG_EXTENDED), 0);
+    std::array<regmatch_t, 2> match{};
+    for (const char* at = text.c_str(); ::regexec(&pattern, at, match.size(), match.data(), 0) == 0;
+         at += match[0].rm_eo) {
+        found.emplace(at + match[1].rm_so, at + match[1].rm_eo);
     }
+    ::regfree(&pattern);
     return found;
 }
 
@@ -38,7 +45,7 @@ Test(semantics_covered, every_claim_has_a_test_and_every_test_a_claim) {
     for (const auto& entry : std::filesystem::directory_iterator("tests/mount")) {
         std::string tests = text_of(entry.path());
         for (const auto& title :
-             all_matches(tests, R"(\nTest\(semantics_\w+, ((?:[A-Z][0-9]+_)+))")) {
+             all_matches(tests, "\nTest\\(semantics_[a-z_]+, (([A-Z][0-9]+_)+)")) {
             for (const auto& claim : all_matches(title, R"(([A-Z][0-9]+)_)")) tested.insert(claim);
         }
     }

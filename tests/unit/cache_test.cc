@@ -21,7 +21,7 @@ constexpr std::size_t kMiB = CacheFixture::kMiB;
 constexpr std::size_t kOdd = 3 * kMiB / 2 + 123;  // two chunks, no multiple of anything
 
 CacheFixture& fixture() {
-    static auto& only = *new CacheFixture;  // the runner gives each test a process of its own
+    static CacheFixture only;  // the runner gives each test a process of its own
     return only;
 }
 
@@ -118,7 +118,7 @@ Test(cache, a_store_that_cannot_be_read_gives_an_error_and_the_file_stays) {
 }
 
 Test(cache, a_reader_of_a_store_that_hangs_gets_a_timeout) {
-    static auto& on = *new CacheFixture(1ULL << 30, std::chrono::milliseconds(300));
+    static CacheFixture on(1ULL << 30, std::chrono::milliseconds(300));
     on.store_file(1, kMiB);
     on.push_out(1);
     on.store->hang();
@@ -142,7 +142,7 @@ Test(cache, more_than_dram_can_be_written_and_all_of_it_is_there) {
 }
 
 Test(cache, when_the_store_is_full_the_file_used_longest_ago_is_lost) {
-    static auto& on = *new CacheFixture(32 * kMiB);
+    static CacheFixture on(32 * kMiB);
     for (ObjectId id = 1; id <= 24; ++id) on.store_file(id, kMiB);
     cr_assert(on.intact(1, kMiB));
     cr_assert(on.cache->opened(**on.cache->acquire(1), false).ok());
@@ -158,7 +158,7 @@ Test(cache, when_the_store_is_full_the_file_used_longest_ago_is_lost) {
 }
 
 Test(cache, what_is_open_or_pinned_is_never_lost_for_want_of_room) {
-    static auto& on = *new CacheFixture(32 * kMiB);
+    static CacheFixture on(32 * kMiB);
     on.store_file(1, kMiB);
     on.store_file(2, kMiB);
     const ObjectPtr open = *on.cache->acquire(1);
