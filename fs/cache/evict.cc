@@ -21,6 +21,28 @@ std::uint64_t part(double fraction, std::uint64_t of) {
     return static_cast<std::uint64_t>(fraction * static_cast<double>(of));
 }
 
+/// Goes through `victims(count)`, the policy's first so many, until `evict(id)` has freed `bytes`
+/// or all have been looked at. Returns the bytes freed.
+template <typename Victims, typename Evict>
+std::uint64_t evict_in_order(std::uint64_t bytes, Victims victims, Evict evict) {
+    std::uint64_t freed = 0;
+    std::size_t looked_at = 0;
+    for (std::size_t count = kVictims; freed < bytes; count *= 4) {
+        const std::vector<ObjectId> ids = victims(count);
+        const std::uint64_t before = freed;
+        for (const ObjectId id : ids) {
+            freed += evict(id);
+            if (freed >= bytes) return freed;
+        }
+        if (freed > before)
+            count = kVictims / 4;  // the front has moved: look there again
+        else if (ids.size() <= looked_at)
+            break;  // seen them all
+        looked_at = freed > before ? 0 : ids.size();
+    }
+    return freed;
+}
+
 }  // namespace
 
 bool Cache::healthy(const StoreTier& tier) { return tier.degraded_until_ns < steady_ns(); }
@@ -89,26 +111,17 @@ Status Cache::make_room(VolumeId volume, std::uint64_t bytes, Deadline until) {
 
 Cache::Evicted Cache::evict_from_dram(std::uint64_t bytes) {
     Evicted total;
-    std::size_t looked_at = 0;
-    for (std::size_t count = kVictims; total.bytes < bytes; count *= 4) {
-        std::vector<ObjectId> victims;
-        {
+    total.bytes = evict_in_order(
+        bytes,
+        [this](std::size_t count) {
             const MutexLock lock(dram_mutex_);
-            victims = dram_policy_->victims(count);
-        }
-        const std::uint64_t before = total.bytes;
-        for (const ObjectId id : victims) {
+            return dram_policy_->victims(count);
+        },
+        [&](ObjectId id) {
             const Evicted one = evict_from_dram_one(id);
-            total.bytes += one.bytes;
             total.busy |= one.busy;
-            if (total.bytes >= bytes) return total;
-        }
-        if (total.bytes > before)
-            count = kVictims / 4;  // the front has moved: look there again
-        else if (victims.size() <= looked_at)
-            break;  // seen them all
-        looked_at = total.bytes > before ? 0 : victims.size();
-    }
+            return one.bytes;
+        });
     return total;
 }
 
@@ -154,26 +167,13 @@ Cache::Evicted Cache::evict_from_dram_one(ObjectId id) {
 }
 
 std::uint64_t Cache::evict_from_store(StoreTier& tier, std::uint64_t bytes) {
-    std::uint64_t freed = 0;
-    std::size_t looked_at = 0;
-    for (std::size_t count = kVictims; freed < bytes; count *= 4) {
-        std::vector<ObjectId> victims;
-        {
+    return evict_in_order(
+        bytes,
+        [&tier](std::size_t count) {
             const MutexLock lock(tier.mutex);
-            victims = tier.policy->victims(count);
-        }
-        const std::uint64_t before = freed;
-        for (const ObjectId id : victims) {
-            freed += lose(&tier, id, true);
-            if (freed >= bytes) return freed;
-        }
-        if (freed > before)
-            count = kVictims / 4;
-        else if (victims.size() <= looked_at)
-            break;
-        looked_at = freed > before ? 0 : victims.size();
-    }
-    return freed;
+            return tier.policy->victims(count);
+        },
+        [&](ObjectId id) { return lose(&tier, id, true); });
 }
 
 std::uint64_t Cache::lose(StoreTier* tier, ObjectId id, bool only_if_idle) {

@@ -75,7 +75,7 @@ Result<Attributes> Files::change(Ino ino, const Namespace::Change& change) {
 
 Result<Attributes> Files::make(Ino parent, std::string_view name, const Namespace::NewInode& what) {
     if (S_ISREG(what.mode)) {
-        auto created = create(parent, name, what, {.write = true, .truncate = false});
+        auto created = create(parent, name, what);
         if (!created) return created.error();
         release(std::move(created->handle));
         return std::move(created->attributes);
@@ -140,7 +140,7 @@ Result<std::unique_ptr<Handle>> Files::open(Ino ino, OpenFlags flags) {
 }
 
 Result<Files::Created> Files::create(Ino parent, std::string_view name,
-                                     const Namespace::NewInode& what, OpenFlags flags) {
+                                     const Namespace::NewInode& what) {
     auto inode = names_.create(parent, name, what);
     if (!inode) return inode.error();
     ObjectPtr object = cache_.add(inode->ino, inode->volume);
@@ -148,7 +148,6 @@ Result<Files::Created> Files::create(Ino parent, std::string_view name,
     const Ino ino = inode->ino;
     Created created{describe(std::move(*inode)),
                     std::make_unique<Handle>(Handle{ino, std::move(object), true})};
-    static_cast<void>(flags);  // a new file is being written even when it was opened for reading
     return created;
 }
 

@@ -85,13 +85,13 @@ class Files final : private Catalog {
     };
     /// Errors: ENOENT, ESTALE - gone (the kernel then looks the name up again); EISDIR; EIO.
     Result<std::unique_ptr<Handle>> open(Ino ino, OpenFlags flags);
-    /// make() of a regular file and open() of it. Errors: EEXIST.
+    /// make() of a regular file and open() of it, for writing whatever was asked: it is new.
+    /// Errors: EEXIST.
     struct Created {
         Attributes attributes;
         std::unique_ptr<Handle> handle;
     };
-    Result<Created> create(Ino parent, std::string_view name, const Namespace::NewInode& what,
-                           OpenFlags flags);
+    Result<Created> create(Ino parent, std::string_view name, const Namespace::NewInode& what);
     /// Closes; the last writer's release seals the file.
     void release(std::unique_ptr<Handle> handle);
 

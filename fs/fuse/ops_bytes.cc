@@ -57,7 +57,7 @@ void create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, fu
     const auto attributes = checked("create", [&]() -> Result<Attributes> {
         auto what = new_inode(req, parent, (mode & ~static_cast<mode_t>(S_IFMT)) | S_IFREG);
         if (!what.ok()) return what.error();
-        auto created = front.files.create(parent, name, *what, to_flags(*fi));
+        auto created = front.files.create(parent, name, *what);
         if (created.ok()) {
             give(req, *fi, std::move(created->handle));
             return std::move(created->attributes);

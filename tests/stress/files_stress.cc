@@ -136,7 +136,7 @@ class Stress {
         const auto bytes = std::as_bytes(std::span(words));
         const Ino volume = any_volume(random);
         const std::string tmp = "tmp." + std::to_string(number);
-        auto created = files_.create(volume, tmp, kFile, {.write = true});
+        auto created = files_.create(volume, tmp, kFile);
         if (!fair("create", created)) return;
         for (std::size_t at = 0; at < bytes.size();) {
             const std::size_t piece =
@@ -206,7 +206,7 @@ class Stress {
     void rewrite(std::mt19937& random) {
         const std::string name = "own." + std::to_string(next_file++);
         const Ino volume = any_volume(random);
-        auto created = files_.create(volume, name, kFile, {.write = true});
+        auto created = files_.create(volume, name, kFile);
         if (!fair("create", created)) return;
         const Ino ino = created->attributes.inode.ino;
         std::vector<std::byte> bytes(1 + random() % 100'000, std::byte{1});

@@ -126,8 +126,7 @@ class Daemon {
     Ino put(const std::string& name, const std::vector<std::byte>& bytes) {
         const Ino parent = must(files_->lookup(kRootIno, "v")).inode.ino;
         static_cast<void>(files_->unlink(parent, name));
-        auto created =
-            must(files_->create(parent, name, {.mode = S_IFREG | 0644}, {.write = true}));
+        auto created = must(files_->create(parent, name, {.mode = S_IFREG | 0644}));
         if (!bytes.empty()) must(files_->write(*created.handle, 0, bytes));
         files_->release(std::move(created.handle));
         return created.attributes.inode.ino;

@@ -330,8 +330,7 @@ Test(gpumap_load, a_file_that_went_is_evicted_and_one_that_was_replaced_is_stale
 Test(gpumap_load, what_is_not_there_or_not_finished_is_a_miss) {
     Daemon daemon;
     const Ino parent = must(daemon.files().lookup(kRootIno, "v")).inode.ino;
-    auto unfinished = must(
-        daemon.files().create(parent, "unfinished", {.mode = S_IFREG | 0644}, {.write = true}));
+    auto unfinished = must(daemon.files().create(parent, "unfinished", {.mode = S_IFREG | 0644}));
     must(daemon.files().write(*unfinished.handle, 0, Daemon::bytes(1, 100)));
     Client client(daemon.socket());
     const char* paths[] = {"v/none", "none/none", "v/unfinished", "v", "v/../v"};

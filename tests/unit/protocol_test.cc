@@ -328,8 +328,8 @@ Test(protocol, a_number_does_not_open_what_its_path_would_not) {
     // As root every mode is passed over: what another user may is asked of the same code.
     Daemon daemon;
     const Ino secret = daemon.make_directory("secret", 0700, 1234);
-    auto created = must(daemon.files().create(secret, "open", {.mode = S_IFREG | 0644, .uid = 1234},
-                                              {.write = true}));
+    auto created =
+        must(daemon.files().create(secret, "open", {.mode = S_IFREG | 0644, .uid = 1234}));
     daemon.files().release(std::move(created.handle));
     const Ino ino = created.attributes.inode.ino;
     const pid_t child = ::fork();
