@@ -53,10 +53,13 @@ class OpenTable {
     std::unordered_set<T*> items_ GUARDED_BY(mutex_);
 };
 
+class RingTransport;
+
 /// What the callbacks work on: the session's user data.
 struct Front {
     Files& files;
     std::function<void()> ready;
+    RingTransport* rings = nullptr;  ///< none: all goes by /dev/fuse
     OpenTable<Handle> handles{};
     OpenTable<Listing> listings{};
     Lingering lingering{files};

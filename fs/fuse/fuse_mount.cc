@@ -17,11 +17,13 @@
 #include "fs/fuse/front.h"
 #include "fs/fuse/mountpoint.h"
 #include "fs/fuse/reply.h"
+#include "fs/fuse/ring_transport.h"
 
 namespace kvfs {
 namespace {
 
 using fuse::Front;
+using fuse::RingTransport;
 
 constexpr auto kInvalidationPatience = std::chrono::seconds(1);
 
@@ -65,6 +67,7 @@ unsigned request_bytes() {
 }
 
 void greet(void* user_data, fuse_conn_info* connection) {
+    auto& front = *static_cast<Front*>(user_data);
     // Requests of the background kind (asynchronous direct I/O) that may be under way.
     constexpr unsigned kBackgroundMax = 64;
     for (const std::uint64_t wanted :
@@ -82,10 +85,9 @@ void greet(void* user_data, fuse_conn_info* connection) {
     if (!fuse_get_feature_flag(connection, FUSE_CAP_DIRECT_IO_ALLOW_MMAP)) {
         spdlog::warn("this kernel cannot mmap files of the mount shared (Linux 6.6 can)");
     }
-    connection->max_write = request_bytes();
+    connection->max_write = front.rings != nullptr ? RingTransport::kRequestBytes : request_bytes();
     connection->max_background = kBackgroundMax;
     connection->congestion_threshold = kBackgroundMax * 3 / 4;
-    auto& front = *static_cast<Front*>(user_data);
     if (front.ready) front.ready();
 }
 
@@ -115,8 +117,9 @@ std::string for_libfuse(const std::vector<std::string>& options) {
             const std::size_t comma = std::min(rest.find(','), rest.size());
             const std::string_view option = rest.substr(0, comma);
             rest.remove_prefix(std::min(comma + 1, rest.size()));
-            constexpr std::array<std::string_view, 6> kOthers = {
-                "noallow_other", "defaults", "_netdev", "nofail", "auto", "noauto"};
+            constexpr std::array<std::string_view, 8> kOthers = {
+                "noallow_other", "io_uring", "no_io_uring", "defaults",
+                "_netdev",       "nofail",   "auto",        "noauto"};
             if (option.empty() || std::ranges::find(kOthers, option) != kOthers.end()) continue;
             kept.append(",").append(option);
         }
@@ -178,6 +181,7 @@ class FuseMount::Impl {
     Options options_;
     Front front_;
     fuse_session* session_ = nullptr;
+    std::unique_ptr<RingTransport> rings_;
     std::atomic<bool> stopping_ = false;
     bool mounted_ = false;
 
@@ -203,11 +207,22 @@ Status FuseMount::Impl::open() {
     if (session_ == nullptr) {
         return Error{EINVAL, "mount options -o " + list + ": " + last_complaint};
     }
+    if (!asks_for(options_.mount_options, "no_io_uring") && RingTransport::is_offered()) {
+        rings_ = std::make_unique<RingTransport>(session_);
+    }
     errno = 0;
     if (fuse_session_mount(session_, options_.mountpoint.c_str()) != 0) {
         return mount_error(options_.mountpoint, errno);
     }
     mounted_ = true;
+    if (rings_) {
+        const Status attached = rings_->attach();
+        if (!attached.ok()) {
+            spdlog::info("{}", attached.error().message());
+            rings_.reset();
+        }
+        front_.rings = rings_.get();
+    }
     {
         MutexLock lock(mutex_);
         deaf_ = false;
@@ -243,6 +258,7 @@ Status FuseMount::Impl::run() {
     fuse_loop_cfg_set_max_threads(config, std::max(options_.threads_max, 2U));
     const int result = fuse_session_loop_mt(session_, config);
     fuse_loop_cfg_destroy(config);
+    if (rings_) rings_->stop();
 
     // An abort through /sys leaves the dead mount in place, a umount does not. Only then is it
     // certain that programs have closed their files, though the kernel may not have got round to

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "fs/base/mutex.h"
+#include "fs/io/setup_error.h"
 
 namespace kvfs {
 namespace {
@@ -45,23 +46,6 @@ struct Region {
 };
 
 bool starts_before(const Region& region, const std::byte* at) { return region.at < at; }
-
-Error setup_error(int code) {
-    switch (code) {
-        case ENOSYS:
-            return {code,
-                    "this kernel has no io_uring, or a seccomp profile hides it: use Linux "
-                    "5.19 or newer and allow io_uring_setup"};
-        case EPERM:
-            return {code,
-                    "io_uring is switched off: set sysctl kernel.io_uring_disabled=0, or allow "
-                    "io_uring_setup in the container's seccomp profile"};
-        case ENOMEM:
-            return {code, "no memory to be locked for an io_uring: raise ulimit -l"};
-        default:
-            return {code, "io_uring_setup"};
-    }
-}
 
 /// Whether a read that stopped at `end` stopped at the end of the file. Asking costs less than one
 /// more read, and O_DIRECT would refuse a read from an unaligned end.
