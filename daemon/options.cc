@@ -85,6 +85,19 @@ Result<std::chrono::milliseconds> parse_timeout(const Settings& settings) {
     return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
 }
 
+Result<std::chrono::milliseconds> parse_keep_awake(const Settings& settings) {
+    constexpr long longest = 10'000;
+    const auto text = single(settings, "keep-awake", "50");
+    if (!text) return text.error();
+    char* end = nullptr;
+    const long count = std::strtol(text->c_str(), &end, 10);
+    if (text->empty() || *end != '\0' || count < 0 || count > longest)
+        return settings.at("keep-awake")
+            .front()
+            .wrong("'" + *text + "' is not a whole number of milliseconds from 0 to 10000");
+    return std::chrono::milliseconds(count);
+}
+
 /// The DRAM tier's size: at least one slab's worth of units, see Arena.
 Result<std::uint64_t> parse_dram(const Settings& settings, const Surroundings& surroundings) {
     constexpr std::uint64_t least = 1 << 20;
@@ -165,6 +178,9 @@ Result<Options> interpret(const Settings& settings, const Surroundings& surround
     const auto timeout = parse_timeout(settings);
     if (!timeout) return timeout.error();
     options.io_timeout = *timeout;
+    const auto keep_awake = parse_keep_awake(settings);
+    if (!keep_awake) return keep_awake.error();
+    options.keep_awake = *keep_awake;
     const auto level = single(settings, "log-level", options.log_level);
     if (!level) return level.error();
     if (std::find(std::begin(kLogLevels), std::end(kLogLevels), *level) == std::end(kLogLevels))

@@ -22,6 +22,7 @@ struct Options {
     std::vector<std::string> fuse_options;
     std::string log_level = "info";
     std::chrono::milliseconds io_timeout{30'000};
+    std::chrono::milliseconds keep_awake{50};  ///< 0: let CPUs sleep as they like
     bool no_mount = false;
     bool foreground = false;
 };

@@ -35,6 +35,9 @@ po::options_description common_keys() {
                        "trace debug info warn error off (default: info)");
     keys.add_options()("io-timeout", text("SECONDS"),
                        "bound on every wait for a device, 1 to 3600 (default: 30)");
+    keys.add_options()("keep-awake", text("MS"),
+                       "for so many milliseconds after a request, idle CPUs may not sleep deeply, "
+                       "0 to 10000 (default: 50)");
     keys.add_options()("options,o", texts("OPT,..."),
                        "mount options for FUSE, as in mount.fuse3(8)");
     return keys;

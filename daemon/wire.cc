@@ -87,12 +87,16 @@ Status wire_tiers(const Options& options, Parts& parts) {
 
 Status wire_fronts(const Options& options, Parts& parts) {
     make_socket_directory(options.socket);
-    auto mapper = MapperServer::start(*parts.files, {.socket_path = options.socket});
+    parts.awake = std::make_unique<Awake>(options.keep_awake);
+    const auto on_request = [&awake = *parts.awake] { awake.note_request(); };
+    auto mapper = MapperServer::start(*parts.files,
+                                      {.socket_path = options.socket, .on_request = on_request});
     if (!mapper) return mapper.error();
     parts.mapper = *std::move(mapper);
     if (options.no_mount) return {};
-    auto mount = FuseMount::mount(
-        *parts.files, {.mountpoint = options.mount_point, .mount_options = options.fuse_options});
+    auto mount = FuseMount::mount(*parts.files, {.mountpoint = options.mount_point,
+                                                 .mount_options = options.fuse_options,
+                                                 .on_request = on_request});
     if (!mount) return mount.error();
     parts.mount = *std::move(mount);
     return {};

@@ -1,6 +1,7 @@
 #pragma once
 #include <memory>
 
+#include "daemon/awake.h"
 #include "daemon/options.h"
 #include "fs/base/result.h"
 #include "fs/cache/cache.h"
@@ -16,6 +17,7 @@ struct Parts {
     std::unique_ptr<Namespace> names;
     std::unique_ptr<Cache> cache;
     std::unique_ptr<Files> files;
+    std::unique_ptr<Awake> awake;  ///< both fronts report to it
     std::unique_ptr<MapperServer> mapper;
     std::unique_ptr<FuseMount> mount;  ///< null with --no-mount; serves once run() is called
 };

@@ -59,6 +59,7 @@ class RingTransport;
 struct Front {
     Files& files;
     std::function<void()> ready;
+    std::function<void()> on_request;
     RingTransport* rings = nullptr;  ///< none: all goes by /dev/fuse
     OpenTable<Handle> handles{};
     OpenTable<Listing> listings{};
@@ -86,6 +87,7 @@ struct Counted<op> {
     static void call(fuse_req_t req, Args... args) noexcept {
         Front& front = front_of(req);  // `req` is gone once it is answered
         front.busy.fetch_add(1, std::memory_order_relaxed);
+        if (front.on_request) front.on_request();
         op(req, args...);
         front.busy.fetch_sub(1, std::memory_order_release);
     }

@@ -161,7 +161,8 @@ fuse_lowlevel_ops make_ops() {
 class FuseMount::Impl {
   public:
     Impl(Files& files, Options options)
-        : options_(std::move(options)), front_{files, std::move(options_.ready)} {}
+        : options_(std::move(options)),
+          front_{files, std::move(options_.ready), std::move(options_.on_request)} {}
     ~Impl() {
         close();
         if (session_ != nullptr) fuse_session_destroy(session_);

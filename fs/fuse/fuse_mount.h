@@ -33,6 +33,8 @@ class FuseMount {
         /// Called once, on a thread of the mount, when the kernel has been greeted: from then on
         /// the mount answers.
         std::function<void()> ready{};
+        /// Called for every request, on the thread that serves it, before that does anything.
+        std::function<void()> on_request{};
     };
 
     /// Mounts. A dead mount that an earlier daemon left there is unmounted first. `files` must

@@ -32,7 +32,7 @@ class RingTransport {
   public:
     /// Bytes of one read or write. Each costs two copies, one of them out of the buffer: larger
     /// ones fall out of a CPU's second-level cache in between.
-    static constexpr unsigned kRequestBytes = 512 << 10;
+    static constexpr unsigned kRequestBytes = 256 << 10;
 
     /// Whether the kernel offers it to mounts made from now on. Its switch, the parameter
     /// enable_uring of the module fuse, is turned on where we may; the log says so.

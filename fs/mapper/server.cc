@@ -133,8 +133,8 @@ Status MapperServer::Impl::admit(UniqueFd socket) {
         return peer.error();
     }
     spdlog::debug("mapper client {} (uid {}) connects", peer->pid, peer->caller.uid);
-    Client& client = clients_.emplace_back(
-        std::make_unique<Session>(files_, std::move(socket), std::move(*peer)));
+    Client& client = clients_.emplace_back(std::make_unique<Session>(
+        files_, std::move(socket), std::move(*peer), options_.on_request));
     try {
         client.thread = std::thread([this, &client] { run(client); });
     } catch (const std::system_error& error) {

@@ -1,5 +1,6 @@
 #pragma once
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -21,6 +22,7 @@ class MapperServer {
         unsigned clients_max = 256;  ///< connected, or gone while their process still holds leases
         unsigned mode = 0666;        ///< of the socket
         std::chrono::seconds send_timeout{30};  ///< a client that does not read is disconnected
+        std::function<void()> on_request{};     ///< called for every request, on its thread
     };
 
     /// Listens, and serves from now on. A socket file that nobody listens at any more is replaced.

@@ -13,10 +13,11 @@ namespace kvfs::mapper {
 
 using protocol::Op;
 
-Session::Session(Files& files, UniqueFd socket, Peer peer)
+Session::Session(Files& files, UniqueFd socket, Peer peer, std::function<void()> on_request)
     : files_(files),
       socket_(std::move(socket)),
       peer_(std::move(peer)),
+      on_request_(std::move(on_request)),
       packet_(protocol::kPacketBytesMax + 1) {}
 
 void Session::disconnect() { ::shutdown(socket_.get(), SHUT_RDWR); }
@@ -36,6 +37,7 @@ bool Session::run() {
     while (status.ok()) {
         const auto length = receive();
         if (!length || *length == 0) return false;
+        if (on_request_) on_request_();
         const auto request = parse_request(std::span(packet_).first(*length));
         if (!request) {
             status = request.error();

@@ -1,6 +1,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <unordered_map>
 #include <variant>
 #include <vector>
@@ -29,7 +30,8 @@ using Holdings = std::unordered_map<std::uint64_t, std::variant<Lease, Files::Dr
 class Session {
   public:
     /// `socket` is a blocking SEQPACKET socket with a send timeout. `files` must outlive this.
-    Session(Files& files, UniqueFd socket, Peer peer);
+    /// `on_request`, if any, is called for every request.
+    Session(Files& files, UniqueFd socket, Peer peer, std::function<void()> on_request);
 
     /// Serves until the client has said bye, hung up or broken the rules, or disconnect() was
     /// called. Returns whether it said bye. Once.
@@ -73,6 +75,7 @@ class Session {
     Files& files_;
     const UniqueFd socket_;
     Peer peer_;
+    const std::function<void()> on_request_;
     std::vector<std::byte> packet_;
 
     std::uint64_t next_lease_ = 1;
