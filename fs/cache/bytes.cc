@@ -6,6 +6,7 @@
 #include <cstring>
 #include <utility>
 
+#include "fs/base/copy.h"
 #include "fs/cache/cache.h"
 
 namespace kvfs {
@@ -21,7 +22,7 @@ void zero(const Content& content, std::uint64_t from, std::uint64_t to) {
 
 void copy_in(const std::vector<std::span<std::byte>>& spans, std::span<const std::byte> bytes) {
     for (const auto& span : spans) {
-        std::memcpy(span.data(), bytes.data(), span.size());
+        copy_to_memory(span.data(), bytes.data(), span.size());
         bytes = bytes.subspan(span.size());
     }
 }
@@ -109,10 +110,15 @@ Status Cache::write_content(Object& object, MutexLock& lock, std::uint64_t offse
         // Growing: under the lock, so that nobody reads what is not written yet.
         if (offset > object.size) zero(*content, object.size, offset);
         copy_in(spans, bytes);
+        if (object.writes_in_flight == 0)
+            content->checksums().wrote(offset, bytes);
+        else
+            content->checksums().changed(offset);  // and who is in flight may be writing here
         object.size = end;
         content->set_size(end);
         return {};
     }
+    content->checksums().changed(offset);
     ++object.writes_in_flight;
     lock.unlock();
     copy_in(spans, bytes);
@@ -205,6 +211,7 @@ Status Cache::truncate(const ObjectPtr& object, std::uint64_t size) {
                 if (object->state != Object::State::writing) continue;
                 if (grown) {
                     if (size > object->size) zero(*object->content, object->size, size);
+                    object->content->checksums().changed(size);
                     object->size = size;
                     object->content->set_size(size);
                     break;

@@ -8,6 +8,7 @@
 #include "fs/base/clock.h"
 #include "fs/base/mutex.h"
 #include "fs/base/result.h"
+#include "fs/cache/checksums.h"
 #include "fs/store/arena.h"
 
 namespace kvfs {
@@ -72,6 +73,7 @@ class Content {
     // While writing; the Object's mutex guards these.
     Allocation& memory() { return memory_; }
     void set_size(std::uint64_t size) { size_ = size; }
+    Checksums& checksums() { return checksums_; }
 
     // While filling.
     /// Declares that the bytes are still to come, in `chunks` chunks of kChunkBytes.
@@ -92,6 +94,7 @@ class Content {
   private:
     Allocation memory_;
     std::uint64_t size_;
+    Checksums checksums_;
     Room& room_;
     mutable Mutex mutex_;
     CondVar landed_cv_;

@@ -2,7 +2,6 @@
 // from DRAM later costs nothing.
 #include <algorithm>
 
-#include "fs/base/crc32c.h"
 #include "fs/base/log.h"
 #include "fs/cache/cache.h"
 
@@ -11,18 +10,6 @@ namespace {
 
 /// Objects being written at a time: enough to keep a device busy with small files.
 constexpr std::uint64_t kSpillsInFlightMax = 8;
-
-std::vector<std::uint32_t> checksum(const Content& content, std::uint64_t size) {
-    std::vector<std::uint32_t> crcs;
-    crcs.reserve((size + kChunkBytes - 1) / kChunkBytes);
-    for (std::uint64_t at = 0; at < size; at += kChunkBytes) {
-        std::uint32_t crc = 0;
-        for (const auto& span : content.spans(at, std::min(kChunkBytes, size - at)))
-            crc = crc32c(span, crc);
-        crcs.push_back(crc);
-    }
-    return crcs;
-}
 
 }  // namespace
 
@@ -82,7 +69,7 @@ void Cache::spill(const ObjectPtr& object) {
         spill_cv_.notify_all();
         return;
     }
-    if (content != nullptr) record.chunk_crcs = checksum(*content, record.size);
+    if (content != nullptr) record.chunk_crcs = content->checksums().finish(*content, record.size);
     StoreTier* tier = charge_store(record.size);
     if (tier == nullptr) {
         static StoreTier none;
