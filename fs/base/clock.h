@@ -18,7 +18,8 @@ inline std::int64_t wall_ns() {
     return static_cast<std::int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
 }
 
-/// The same from the kernel's tick (1-4 ms coarse, no TSC read): for access times.
+/// The same from the kernel's tick (1-4 ms coarse, no TSC read): for access times alone, since a
+/// file written just after it was made would seem older than itself.
 inline std::int64_t wall_ns_coarse() {
     timespec now{};
     ::clock_gettime(CLOCK_REALTIME_COARSE, &now);

@@ -131,7 +131,7 @@ Status Cache::write(const ObjectPtr& object, std::uint64_t offset,
                     std::span<const std::byte> bytes) {
     const Deadline until = deadline();
     if (bytes.empty()) return {};
-    object->modified_ns = wall_ns_coarse();
+    object->modified_ns = wall_ns();
     counters_.written_bytes += bytes.size();
     MutexLock lock(object->mutex);
     for (;;) {
@@ -192,7 +192,7 @@ Status Cache::truncate(const ObjectPtr& object, std::uint64_t size) {
     const Deadline until = deadline();
     bool spill = false;
     std::optional<ObjectRecord> record;
-    object->modified_ns = wall_ns_coarse();
+    object->modified_ns = wall_ns();
     {
         MutexLock lock(object->mutex);
         for (;;) {

@@ -97,7 +97,28 @@ Status Cache::opened(Object& object, bool writes) {
     return {};
 }
 
-bool Cache::closed(ObjectPtr object, bool writes) {
+void Cache::closing(Object& object, bool is) {
+    const MutexLock lock(object.mutex);
+    object.closing += is ? 1 : -1U;
+}
+
+bool Cache::await_closed(ObjectId id) const {
+    // A close is on its way for microseconds; unless its program has another descriptor of it open.
+    constexpr auto kMoment = std::chrono::milliseconds(50);
+    const ObjectPtr object = live(id);
+    if (object == nullptr) return false;
+    const Deadline until = deadline_after(kMoment);
+    bool waited = false;
+    MutexLock lock(object->mutex);
+    while ((object->state == Object::State::writing || object->unfinished) && object->writers > 0 &&
+           object->closing == object->writers) {
+        waited = true;
+        if (!object->changed.wait_until(lock, until)) break;
+    }
+    return waited;
+}
+
+bool Cache::closed(ObjectPtr object, bool writes, bool closing) {
     bool spill = false;
     bool gone = false;
     std::optional<ObjectRecord> record;
@@ -106,7 +127,9 @@ bool Cache::closed(ObjectPtr object, bool writes) {
         assert(object->handles > 0);
         --object->handles;
         if (writes) --object->writers;
-        if (object->writers == 0) object->unfinished = false;
+        if (closing) --object->closing;
+        if (object->writers == 0 && std::exchange(object->unfinished, false))
+            object->changed.notify_all();
         gone = object->unlinked && object->handles == 0;
         if (writes && object->writers == 0 && !gone) {
             if (object->state == Object::State::writing) {

@@ -125,7 +125,14 @@ class Cache {
     Status opened(Object& object, bool writes);
     /// The last writer's close seals. True when the file was unlinked and this was its last handle:
     /// its bytes are gone and its inode may be erased.
-    bool closed(ObjectPtr object, bool writes);
+    /// `closing`: closing() has announced it.
+    bool closed(ObjectPtr object, bool writes, bool closing = false);
+    /// One of its writers is about to close, or after all is not. Changes nothing but what
+    /// await_closed() waits for.
+    void closing(Object& object, bool is);
+    /// Waits, a moment at most, while all that keeps the file from being sealed is that its
+    /// writers' closes are still on their way. True when it has waited.
+    bool await_closed(ObjectId id) const;
     /// The file's last name went. True when nobody has it open: as for closed().
     bool unlinked(ObjectId id);
     /// The file has another name, in `volume`: its object's label follows, and when that is another

@@ -35,7 +35,7 @@ struct Object {
 
     /// Taken before any tier's lock and before the arena's; never while a catalog call runs.
     mutable Mutex mutex;
-    CondVar changed;  ///< state, store, filling or in-flight writes changed
+    CondVar changed;  ///< state, store, filling, writers or in-flight writes changed
 
     VolumeId volume GUARDED_BY(mutex);
     State state GUARDED_BY(mutex) = State::writing;
@@ -48,6 +48,7 @@ struct Object {
         0;                                   ///< grows when the bytes stop being the sealed ones
     unsigned handles GUARDED_BY(mutex) = 0;  ///< opens through the mount
     unsigned writers GUARDED_BY(mutex) = 0;  ///< of these, for writing
+    unsigned closing GUARDED_BY(mutex) = 0;  ///< of these, with a close on its way
     unsigned writes_in_flight GUARDED_BY(mutex) = 0;
     bool unfinished GUARDED_BY(mutex) = false;  ///< sealed by a sync, and its writer goes on
     bool unlinked GUARDED_BY(mutex) = false;

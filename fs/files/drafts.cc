@@ -66,8 +66,9 @@ Result<Attributes> Files::resolve(std::string_view path, const Caller& caller) {
     if (!place) return place.error();
     if (place->name.empty()) return describe(std::move(place->directory));
     auto found = lookup(place->directory.ino, place->name);
-    if (found && found->inode.is_symlink()) return Error{ELOOP};
-    return found;
+    if (!found) return found;
+    if (found->inode.is_symlink()) return Error{ELOOP};
+    return cache_.await_closed(found->inode.ino) ? attributes(found->inode.ino) : found;
 }
 
 Result<Lease> Files::lease(Ino ino) {

@@ -129,7 +129,7 @@ Result<std::unique_ptr<Handle>> Files::open(Ino ino, OpenFlags flags) {
     auto object = cache_.acquire(ino);
     if (!object) return object.error().code == ENOENT ? Error{ESTALE} : object.error();
     if (Status opened = cache_.opened(**object, flags.write); !opened) return opened.error();
-    auto handle = std::make_unique<Handle>(Handle{ino, std::move(*object), flags.write});
+    auto handle = std::make_unique<Handle>(ino, std::move(*object), flags.write);
     if (flags.truncate) {
         if (Status cut = cache_.truncate(handle->object, 0); !cut) {
             release(std::move(handle));
@@ -147,8 +147,18 @@ Result<Files::Created> Files::create(Ino parent, std::string_view name,
     if (Status opened = cache_.opened(*object, true); !opened) return opened.error();
     const Ino ino = inode->ino;
     Created created{describe(std::move(*inode)),
-                    std::make_unique<Handle>(Handle{ino, std::move(object), true})};
+                    std::make_unique<Handle>(ino, std::move(object), true)};
     return created;
+}
+
+void Files::closing(Handle& handle) {
+    if (handle.writes && !handle.closing.exchange(true)) cache_.closing(*handle.object, true);
+}
+
+/// It was closed, but not for the last time.
+void Files::goes_on(Handle& handle) {
+    if (handle.closing.load(std::memory_order_relaxed) && handle.closing.exchange(false))
+        cache_.closing(*handle.object, false);
 }
 
 void Files::release(std::unique_ptr<Handle> handle) {
@@ -161,7 +171,7 @@ void Files::release(std::unique_ptr<Handle> handle) {
             static_cast<void>(
                 names_.change(ino, {.size = live->size, .mtime_ns = live->modified_ns}));
     }
-    if (cache_.closed(std::move(handle->object), handle->writes))
+    if (cache_.closed(std::move(handle->object), handle->writes, handle->closing))
         if (Status erased = names_.erase(ino); !erased)
             spdlog::error("inode {} cannot be erased: {}", ino, erased.error().message());
 }
@@ -173,6 +183,7 @@ Result<ReadView> Files::read(Handle& handle, std::uint64_t offset, std::size_t l
 Status Files::write(Handle& handle, std::uint64_t offset, std::span<const std::byte> bytes) {
     if (!handle.writes) return Error{EBADF};
     if (offset + bytes.size() > static_cast<std::uint64_t>(INT64_MAX)) return Error{EFBIG};
+    goes_on(handle);
     return cache_.write(handle.object, offset, bytes);
 }
 

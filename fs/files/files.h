@@ -1,5 +1,6 @@
 #pragma once
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -35,9 +36,13 @@ struct Attributes {
 /// One open of one file. Made by Files, used by one front; the file's bytes stay until it is
 /// released.
 struct Handle {
-    Ino ino = 0;
+    Handle(Ino its_ino, ObjectPtr its_object, bool for_writing)
+        : ino(its_ino), object(std::move(its_object)), writes(for_writing) {}
+
+    const Ino ino;
     ObjectPtr object;
-    bool writes = false;
+    const bool writes;
+    std::atomic<bool> closing = false;  ///< a descriptor of it was closed after the last write
 };
 
 /// What both fronts - the FUSE mount and the mapper socket - do with a name: the one place where
@@ -92,6 +97,9 @@ class Files final : private Catalog {
         std::unique_ptr<Handle> handle;
     };
     Result<Created> create(Ino parent, std::string_view name, const Namespace::NewInode& what);
+    /// A program closes a descriptor: release() is on its way, if there is no other. Mapper clients
+    /// that ask for the file wait for it.
+    void closing(Handle& handle);
     /// Closes; the last writer's release seals the file.
     void release(std::unique_ptr<Handle> handle);
 
@@ -167,6 +175,7 @@ class Files final : private Catalog {
     void lose_object(ObjectId id) override;
     void record_uses(const std::vector<ObjectUse>& uses) override;
 
+    void goes_on(Handle& handle);
     Status clean_up();
     void recall();
     Attributes describe(Inode inode) const;

@@ -14,6 +14,7 @@ Files::OpenFlags to_flags(const fuse_file_info& fi) {
 /// Hands the handle to the kernel. Direct: bytes go between the program's memory and the arena, and
 /// are not kept a second time in the page cache.
 void give(fuse_req_t req, fuse_file_info& fi, std::unique_ptr<Handle> handle) {
+    fi.noflush = !handle->writes;
     fi.fh = front_of(req).handles.add(std::move(handle));
     fi.direct_io = 1;
     fi.parallel_direct_writes = 1;
@@ -68,6 +69,13 @@ void create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, fu
     if (!attributes.ok()) return reply_error(req, attributes.error());
     const fuse_entry_param entry = to_entry(*attributes);
     if (unwanted(fuse_reply_create(req, &entry, fi))) take_back(front, fi->fh);
+}
+
+/// close(2) waits for this, not for release: for writers, since a mapper client may be told of the
+/// file next.
+void flush(fuse_req_t req, fuse_ino_t /*ino*/, fuse_file_info* fi) {
+    front_of(req).files.closing(OpenTable<Handle>::at(fi->fh));
+    fuse_reply_err(req, 0);
 }
 
 void release(fuse_req_t req, fuse_ino_t /*ino*/, fuse_file_info* fi) {
@@ -133,9 +141,9 @@ void set_byte_ops(fuse_lowlevel_ops& ops) {
     ops.write = counted<write>;
     ops.fallocate = counted<fallocate>;
     ops.fsync = counted<fsync>;
+    ops.flush = counted<flush>;
     ops.release = counted<release>;
-    // No flush: the answer would be a round trip on every close, and nothing is kept back until
-    // then. No lock, flock: the kernel keeps them itself, and no thread of ours can be made to wait
+    // No lock, flock: the kernel keeps them itself, and no thread of ours can be made to wait
     // on one.
 }
 

@@ -28,7 +28,7 @@ constexpr const char* kSwitch = "/sys/module/fuse/parameters/enable_uring";
 
 // As many requests of one CPU can wait for something at a time before a further one waits for them.
 // Large machines get fewer for each CPU: a thread costs some 30 KiB while idle.
-constexpr unsigned kLanesMax = 512;
+constexpr unsigned kLanesMax = 2048;
 constexpr unsigned kLanesPerCpuMin = 4;
 constexpr unsigned kLanesPerCpuMax = 16;
 
@@ -287,7 +287,9 @@ ssize_t RingTransport::answer_greeting(int fd, std::span<const iovec> pieces) {
         }
     }
     const ssize_t sent = ::writev(fd, answer.data(), static_cast<int>(answer.size()));
-    begin(agreed && sent >= 0);
+    agreed = agreed && sent >= 0;
+    begin(agreed);
+    if (agreed) spdlog::info("fuse: over io_uring, {} threads", threads_.size());
     return sent;
 }
 

@@ -1,5 +1,6 @@
 // libgpumap against a kvfsd process: other users, other processes, and the daemon's death.
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -291,6 +292,36 @@ Test(mapper, statistics_tell_what_was_read) {
 }
 
 TestSuite(mapper_mounted, .init = mount_up, .fini = mount_down, .timeout = 60);
+
+Test(mapper_mounted, a_file_is_there_for_the_mapper_once_close_has_returned) {
+    gm_ctx* ctx = connect(mounted->path());
+    stdfs::create_directory(mounted->path("v"));
+    for (int i = 0; i < 200; ++i) {
+        const std::string name = "v/" + std::to_string(i);
+        write_file(mounted->path(name), pattern(10'000, i));
+        std::string loaded;
+        cr_assert_eq(load(ctx, name.c_str(), loaded), GM_OK, "%d: %s", i, gm_message());
+        cr_expect(loaded == pattern(10'000, i));
+    }
+    gm_close(ctx);
+}
+
+Test(mapper_mounted, a_file_with_a_second_descriptor_open_is_not_there_yet) {
+    gm_ctx* ctx = connect(mounted->path());
+    stdfs::create_directory(mounted->path("v"));
+    const int first =
+        ::open(mounted->path("v/a").c_str(), O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, 0644);
+    cr_assert_eq(::write(first, "half", 4), 4);
+    const int second = ::dup(first);
+    ::close(first);
+    std::string loaded;
+    cr_expect_eq(load(ctx, "v/a", loaded), GM_ENOENT);
+    cr_assert_eq(::write(second, "+half", 5), 5);
+    ::close(second);
+    cr_expect_eq(load(ctx, "v/a", loaded), GM_OK, "%s", gm_message());
+    cr_expect_eq(loaded, "half+half");
+    gm_close(ctx);
+}
 
 Test(mapper_mounted, the_mount_point_names_the_socket_and_both_see_the_same_files) {
     gm_ctx* ctx = connect(mounted->path());

@@ -10,70 +10,30 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <thread>
 
 #include "fs/files/files.h"
 #include "fs/fuse/fuse_mount.h"
 #include "fs/store/ssd_store.h"
 #include "tests/support/mounted.h"
-#include "tests/support/temp_dir.h"
+#include "tests/support/mounted_parts.h"
 
 using namespace kvfs;
 using kvfs::tests::eventually;
 
 namespace {
 
-/// A daemon's parts in this process, so that a test can act as the mapper's front does.
-struct Parts {
-    std::string directory = tests::make_temp_dir();
-    std::string mountpoint = directory + "/mnt";
-    std::unique_ptr<Namespace> names;
-    std::unique_ptr<Cache> cache;
-    std::unique_ptr<Files> files;
-    std::unique_ptr<FuseMount> mount;
-    std::thread server;
-    Status outcome;
-
-    std::string path(const std::string& name) const { return mountpoint + "/" + name; }
-};
-Parts* parts = nullptr;
+tests::MountedParts* parts = nullptr;
 
 void set_up() {
-    parts = new Parts;
-    for (const char* name : {"/mnt", "/ssd"}) {
-        std::filesystem::create_directory(parts->directory + name);
-    }
-    auto names = Namespace::open({.directory = parts->directory + "/names"});
-    cr_assert(names.ok());
-    parts->names = std::move(*names);
-    auto store = SsdStore::open({.directory = parts->directory + "/ssd", .quota_bytes = 64 << 20});
-    cr_assert(store.ok(), "%s", store.ok() ? "" : store.error().message().c_str());
-    std::vector<std::unique_ptr<ObjectStore>> stores;
-    stores.push_back(std::move(*store));
-    auto arena = Arena::create({.bytes = 16 << 20});
-    cr_assert(arena.ok());
-    parts->cache = std::make_unique<Cache>(std::move(*arena), std::move(stores), Cache::Options{});
-    auto files = Files::open(*parts->names, *parts->cache);
-    cr_assert(files.ok());
-    parts->files = std::move(*files);
-    auto mount = FuseMount::mount(*parts->files, {.mountpoint = parts->mountpoint});
-    cr_assert(mount.ok(), "%s", mount.ok() ? "" : mount.error().message().c_str());
-    parts->mount = std::move(*mount);
-    parts->server = std::thread([] { parts->outcome = parts->mount->run(); });
+    auto store = [](const std::string& directory) -> std::unique_ptr<ObjectStore> {
+        auto made = SsdStore::open({.directory = directory, .quota_bytes = 64 << 20});
+        cr_assert(made.ok(), "%s", made.ok() ? "" : made.error().message().c_str());
+        return std::move(*made);
+    };
+    parts = new tests::MountedParts(store);
 }
 
-void tear_down() {
-    if (parts->server.joinable()) {
-        parts->mount->stop();
-        parts->server.join();
-    }
-    parts->mount.reset();
-    parts->files.reset();
-    parts->cache.reset();
-    parts->names.reset();
-    ::umount2(parts->mountpoint.c_str(), MNT_DETACH);
-    delete parts;
-}
+void tear_down() { delete parts; }
 
 /// As a mapper client that saves a file.
 void publish(const std::string& path, const std::string& bytes) {
