@@ -189,7 +189,8 @@ Result<Options> interpret(const Settings& settings, const Surroundings& surround
             .wrong("'" + *level + "' is none of trace debug info warn error off");
     options.log_level = *level;
     for (const auto& [key, target] :
-         {std::pair{"no-mount", &options.no_mount}, std::pair{"foreground", &options.foreground}}) {
+         {std::pair{"no-mount", &options.no_mount}, std::pair{"no-tuning", &options.no_tuning},
+          std::pair{"foreground", &options.foreground}}) {
         const auto value = flag(settings, key);
         if (!value) return value.error();
         *target = *value;

@@ -24,6 +24,7 @@ struct Options {
     std::chrono::milliseconds io_timeout{30'000};
     std::chrono::milliseconds keep_awake{50};  ///< 0: let CPUs sleep as they like
     bool no_mount = false;
+    bool no_tuning = false;  ///< leave the kernel's switches alone
     bool foreground = false;
 };
 

@@ -11,6 +11,7 @@
 #include "daemon/notify.h"
 #include "daemon/options.h"
 #include "daemon/serve.h"
+#include "daemon/tuning.h"
 #include "daemon/wire.h"
 #include "fs/base/log.h"
 #include "fs/fuse/mountpoint.h"
@@ -51,6 +52,7 @@ int start_and_serve(Options options, std::optional<Detached>& caller) {
     }
     if (auto fits = check_memory(options.dram_bytes, Memory::now()); !fits)
         return fail(fits.error().what);
+    if (!options.no_tuning) tune_kernel();
     auto parts = wire(options);
     if (!parts) return fail(parts.error().message());
     const Status served = serve(*parts, options, [&] {

@@ -29,6 +29,10 @@ po::options_description common_keys() {
         "socket for mapper clients (default: /run/kvfs/NAME.sock, NAME from the mount "
         "point; $XDG_RUNTIME_DIR/kvfs/NAME.sock without root)");
     keys.add_options()("no-mount", po::bool_switch(), "serve mapper clients only; no MOUNTPOINT");
+    keys.add_options()(
+        "no-tuning", po::bool_switch(),
+        "leave the kernel's switches alone, which kvfsd as root sets for 2 MiB pages "
+        "and FUSE over io_uring");
     keys.add_options()("foreground", po::bool_switch(),
                        "stay; print `ready` on stdout once the mount answers; log to stderr");
     keys.add_options()("log-level", text("LEVEL"),

@@ -23,7 +23,7 @@ gm_config with_defaults(const gm_config* given) {
     config.size = sizeof config;
     if (config.staging_bytes == 0) config.staging_bytes = 64 << 20;
     if (config.inflight_mib == 0) config.inflight_mib = 32;
-    if (config.io_depth == 0) config.io_depth = 32;
+    if (config.io_depth == 0) config.io_depth = 24;
     if (config.timeout_ms == 0) config.timeout_ms = 60'000;
     // What poll() takes.
     config.timeout_ms = std::min<std::uint32_t>(config.timeout_ms, std::numeric_limits<int>::max());

@@ -246,6 +246,7 @@ class Cache {
     // fill.cc: from a store into DRAM
     Status start_fill(const ObjectPtr& object, MutexLock& lock, Deadline deadline)
         REQUIRES(object->mutex);
+    void ask_next(const std::shared_ptr<Fill>& fill);
     void chunk_done(const std::shared_ptr<Fill>& fill, std::size_t chunk, std::int64_t result);
     Result<ReadView> read_through(StoreTier& tier, ObjectId id, std::uint64_t size,
                                   const std::vector<std::uint32_t>& crcs, std::uint64_t offset,

@@ -39,7 +39,9 @@ Status Content::wait(std::uint64_t offset, std::uint64_t length, Deadline deadli
         if (missing_count_ == 0) return {};
         const auto begin = missing_.begin();
         // What has landed is good, whatever became of the rest.
-        if (std::find(begin + first, begin + last + 1, true) == begin + last + 1) return {};
+        const auto absent = std::find(begin + first, begin + last + 1, true);
+        if (absent == begin + last + 1) return {};
+        wanted_ = static_cast<std::size_t>(absent - begin);
         if (error_.code != 0) return error_;
         if (!landed_cv_.wait_until(lock, deadline))
             return Error{ETIMEDOUT, "no answer from the store within the I/O timeout"};
@@ -61,6 +63,12 @@ std::shared_ptr<Content> Content::hold(std::shared_ptr<Content> content) {
     auto holder = std::make_shared<Hold>(std::move(content));
     Content* const held = holder->content.get();
     return {std::move(holder), held};
+}
+
+std::optional<std::size_t> Content::wanted() const {
+    const MutexLock lock(mutex_);
+    if (wanted_ >= missing_.size() || !missing_[wanted_]) return std::nullopt;
+    return wanted_;
 }
 
 bool Content::whole() const {

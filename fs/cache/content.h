@@ -2,6 +2,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -85,6 +86,8 @@ class Content {
     /// Waits until file bytes [offset, offset + length) are valid.
     /// Errors: the fill's; ETIMEDOUT - `deadline` passed.
     Status wait(std::uint64_t offset, std::uint64_t length, Deadline deadline);
+    /// The chunk that somebody waited for last, if it is missing still.
+    std::optional<std::size_t> wanted() const;
     bool whole() const;
 
     /// A pointer to `content` for a reader: the file is not evicted from DRAM while it lives, and
@@ -100,6 +103,7 @@ class Content {
     CondVar landed_cv_;
     std::vector<bool> missing_ GUARDED_BY(mutex_);  ///< empty unless filling
     std::size_t missing_count_ GUARDED_BY(mutex_) = 0;
+    std::size_t wanted_ GUARDED_BY(mutex_) = 0;
     Error error_ GUARDED_BY(mutex_){0, {}};
 };
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <optional>
 
 #include "fs/base/crc32c.h"
 #include "fs/base/mapping.h"
@@ -11,6 +12,8 @@ namespace kvfs {
 namespace {
 
 constexpr std::uint64_t kDirectAlignment = 4096;
+/// Enough to keep an NVMe drive or two busy; each is at most kChunkBytes.
+constexpr unsigned kChunksAtATime = 6;
 
 std::uint64_t aligned_up(std::uint64_t bytes) {
     return (bytes + kDirectAlignment - 1) / kDirectAlignment * kDirectAlignment;
@@ -19,6 +22,10 @@ std::uint64_t aligned_up(std::uint64_t bytes) {
 }  // namespace
 
 /// One fill: the content, the object being read, and what each chunk still waits for.
+///
+/// A few chunks are read at a time, in the file's order: a device that is given a whole file at
+/// once gives all of it back late, and who reads from the front waits for the end. A reader who
+/// waits for another place in the file moves the order there.
 struct Cache::Fill {
     ObjectPtr object;
     std::shared_ptr<Content> content;
@@ -32,6 +39,32 @@ struct Cache::Fill {
     };
     std::vector<Chunk> chunks;
     std::atomic<std::size_t> chunks_left{0};
+    Mutex mutex;
+    std::vector<bool> asked GUARDED_BY(mutex);  ///< by chunk: given to the store
+    std::size_t next GUARDED_BY(mutex) = 0;     ///< where to go on looking for one that was not
+    bool failed GUARDED_BY(mutex) = false;
+
+    void fail(Error error) {
+        {
+            const MutexLock lock(mutex);
+            failed = true;
+        }
+        content->fail(std::move(error));
+    }
+
+    /// The chunk to be read next; none when all are asked for, or the fill has failed.
+    std::optional<std::size_t> take() {
+        const MutexLock lock(mutex);
+        if (failed) return std::nullopt;
+        if (const auto wanted = content->wanted(); wanted && !asked[*wanted]) next = *wanted;
+        for (std::size_t tried = 0; tried < asked.size(); ++tried, ++next) {
+            if (next == asked.size()) next = 0;
+            if (asked[next]) continue;
+            asked[next] = true;
+            return next++;
+        }
+        return std::nullopt;
+    }
 
     std::uint64_t length(std::size_t chunk) const {
         return std::min<std::uint64_t>(kChunkBytes, size - chunk * kChunkBytes);
@@ -81,35 +114,43 @@ Status Cache::start_fill(const ObjectPtr& object, MutexLock& lock,
     const std::size_t chunks = (fill->size + kChunkBytes - 1) / kChunkBytes;
     fill->chunks = std::vector<Fill::Chunk>(chunks);
     fill->chunks_left = chunks;
+    {
+        const MutexLock filling(fill->mutex);
+        fill->asked.assign(chunks, false);
+    }
     fill->content->start_fill(chunks);
     object->content = std::move(fill->content);
     fill->content = Content::hold(object->content);
     admit(object->id, fill->size);
     ++counters_.fills;
     lock.unlock();
-    for (std::size_t chunk = 0; chunk < chunks; ++chunk) {
-        // The tail of the last chunk is read to a whole sector; the memory is there (arena units).
-        const auto spans =
-            fill->content->spans(chunk * kChunkBytes, aligned_up(fill->length(chunk)));
-        fill->chunks[chunk].reads = static_cast<unsigned>(spans.size());
-        std::uint64_t at = chunk * kChunkBytes;
-        for (const auto& span : spans) {
-            const std::uint64_t wanted = std::min<std::uint64_t>(span.size(), fill->size - at);
-            fill->reader->read(at, span, [this, fill, chunk, wanted](std::int64_t result) {
-                const bool enough = result >= static_cast<std::int64_t>(wanted);
-                chunk_done(fill, chunk, enough || result < 0 ? result : -EIO);
-            });
-            at += span.size();
-        }
-    }
+    for (unsigned i = 0; i < kChunksAtATime; ++i) ask_next(fill);
     lock.lock();
     return {};
+}
+
+void Cache::ask_next(const std::shared_ptr<Fill>& fill) {
+    const auto chunk = fill->take();
+    if (!chunk) return;
+    // The tail of the last chunk is read to a whole sector; the memory is there (arena units).
+    std::uint64_t at = *chunk * kChunkBytes;
+    const auto spans = fill->content->spans(at, aligned_up(fill->length(*chunk)));
+    fill->chunks[*chunk].reads = static_cast<unsigned>(spans.size());
+    for (const auto& span : spans) {
+        const std::uint64_t wanted = std::min<std::uint64_t>(span.size(), fill->size - at);
+        fill->reader->read(at, span, [this, fill, chunk = *chunk, wanted](std::int64_t result) {
+            const bool enough = result >= static_cast<std::int64_t>(wanted);
+            chunk_done(fill, chunk, enough || result < 0 ? result : -EIO);
+        });
+        at += span.size();
+    }
 }
 
 void Cache::chunk_done(const std::shared_ptr<Fill>& fill, std::size_t chunk, std::int64_t result) {
     Fill::Chunk& state = fill->chunks[chunk];
     if (result < 0) state.error = static_cast<int>(-result);
     if (state.reads.fetch_sub(1) != 1) return;  // this chunk's other extents are still on the way
+    ask_next(fill);  // before summing: the device is not to wait for that
 
     const std::uint64_t length = fill->length(chunk);
     Error error{state.error, {}};
@@ -137,9 +178,9 @@ void Cache::chunk_done(const std::shared_ptr<Fill>& fill, std::size_t chunk, std
             const MutexLock lock(fill->object->mutex);
             if (fill->object->content == fill->content) fill->object->content.reset();
         }
-        fill->content->fail(error);
+        fill->fail(error);
     }
-    if (fill->chunks_left.fetch_sub(1) == 1) kick_evictor();
+    if (fill->chunks_left.fetch_sub(1) == 1 || error.code != 0) kick_evictor();
 }
 
 Result<ReadView> Cache::read_chunks(const std::shared_ptr<ObjectReader>& reader, ObjectId id,

@@ -24,8 +24,6 @@
 namespace kvfs::fuse {
 namespace {
 
-constexpr const char* kSwitch = "/sys/module/fuse/parameters/enable_uring";
-
 // As many requests of one CPU can wait for something at a time before a further one waits for them.
 // Large machines get fewer for each CPU: a thread costs some 30 KiB while idle.
 constexpr unsigned kLanesMax = 2048;
@@ -190,21 +188,9 @@ void RingTransport::Lane::refuse(int code) {
 }
 
 bool RingTransport::is_offered() {
-    const auto is_on = [] {
-        std::ifstream file(kSwitch);
-        char letter = 'N';
-        return file >> letter && letter == 'Y';
-    };
-    if (is_on()) return true;
-    if (::access(kSwitch, F_OK) != 0) return false;  // before Linux 6.14
-    std::ofstream(kSwitch) << "Y" << std::flush;
-    if (is_on()) {
-        spdlog::info("fuse: switched on FUSE over io_uring ({} was N)", kSwitch);
-        return true;
-    }
-    spdlog::info("fuse: no FUSE over io_uring, which is faster: {} is N; make it Y as root",
-                 kSwitch);
-    return false;
+    std::ifstream file("/sys/module/fuse/parameters/enable_uring");
+    char letter = 'N';
+    return file >> letter && letter == 'Y';
 }
 
 RingTransport::RingTransport(fuse_session* session)

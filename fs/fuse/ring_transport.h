@@ -34,8 +34,8 @@ class RingTransport {
     /// ones fall out of a CPU's second-level cache in between.
     static constexpr unsigned kRequestBytes = 256 << 10;
 
-    /// Whether the kernel offers it to mounts made from now on. Its switch, the parameter
-    /// enable_uring of the module fuse, is turned on where we may; the log says so.
+    /// Whether the kernel offers it to mounts made from now on: Linux 6.14 and newer, if the
+    /// parameter enable_uring of its module fuse is Y.
     static bool is_offered();
 
     /// For the session whose user data is a Front that will hold the result. Before

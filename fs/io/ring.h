@@ -12,15 +12,16 @@ namespace kvfs {
 /// One io_uring and the thread that reaps it: asynchronous reads and writes of files.
 ///
 /// Memory that was registered (register_region) is used as a fixed buffer whenever a transfer lies
-/// inside it; callers need not know. Transfers beyond `depth` wait in a queue inside the ring; who
-/// submits bounds how many. Nothing here retries, and nothing is cancelled: the memory and the
-/// descriptor of a transfer must stay until its `Done` has run.
+/// inside it; callers need not know. The kernel gets transfers in pieces of 512 KiB. Those beyond
+/// `depth` wait in a queue inside the ring; who submits bounds how many. Nothing here retries, and
+/// nothing is cancelled: the memory and the descriptor of a transfer must stay until its `Done` has
+/// run.
 ///
 /// Thread-safe. Destruction waits for every transfer under way, hence never destroy it in a `Done`.
 class Ring {
   public:
     struct Options {
-        unsigned depth = 64;  ///< transfers in the kernel at a time, 1..4096
+        unsigned depth = 64;  ///< pieces in the kernel at a time, 1..4096
     };
 
     /// Called once on the ring's own thread with the bytes transferred (fewer than asked only at
