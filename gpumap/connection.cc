@@ -213,12 +213,13 @@ void Connection::flush() {
 }
 
 int Connection::poll_timeout_ms(Deadline next_tick) {
-    Deadline next = next_tick;
+    // Also with nothing to wait for: a request does not wake this thread, and from now on its time
+    // runs. So a silent daemon is given up after twice the timeout at the latest.
+    Deadline next = std::min(next_tick, Clock::now() + timeout_);
     {
         MutexLock lock(mutex_);
         if (!waiting_.empty()) next = std::min(next, progress_ + timeout_);
     }
-    if (next == Deadline::max()) return -1;
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(next - Clock::now());
     return static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, 60'000));
 }

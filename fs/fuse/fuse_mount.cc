@@ -255,7 +255,8 @@ Status FuseMount::Impl::run() {
     assert(mounted_);
     fuse_loop_config* config = fuse_loop_cfg_create();
     if (config == nullptr) return Error{ENOMEM};
-    fuse_loop_cfg_set_clone_fd(config, 1);
+    // With rings /dev/fuse carries little, and libfuse cannot clone what we read it for.
+    fuse_loop_cfg_set_clone_fd(config, rings_ ? 0 : 1);
     fuse_loop_cfg_set_max_threads(config, std::max(options_.threads_max, 2U));
     const int result = fuse_session_loop_mt(session_, config);
     fuse_loop_cfg_destroy(config);

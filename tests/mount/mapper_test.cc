@@ -293,7 +293,9 @@ Test(mapper, statistics_tell_what_was_read) {
 
 TestSuite(mapper_mounted, .init = mount_up, .fini = mount_down, .timeout = 60);
 
-Test(mapper_mounted, a_file_is_there_for_the_mapper_once_close_has_returned) {
+TestSuite(semantics_mapper, .init = mount_up, .fini = mount_down, .timeout = 60);
+
+Test(semantics_mapper, N14_a_file_is_there_once_close_has_returned) {
     gm_ctx* ctx = connect(mounted->path());
     stdfs::create_directory(mounted->path("v"));
     for (int i = 0; i < 200; ++i) {
@@ -306,7 +308,7 @@ Test(mapper_mounted, a_file_is_there_for_the_mapper_once_close_has_returned) {
     gm_close(ctx);
 }
 
-Test(mapper_mounted, a_file_with_a_second_descriptor_open_is_not_there_yet) {
+Test(semantics_mapper, N14_a_file_with_a_second_descriptor_open_is_not_there_yet) {
     gm_ctx* ctx = connect(mounted->path());
     stdfs::create_directory(mounted->path("v"));
     const int first =

@@ -86,8 +86,9 @@ class CacheFixture {
     static constexpr std::uint64_t kDramBytes = 16 * kMiB;
 
     explicit CacheFixture(std::uint64_t store_bytes = 1ULL << 30,
-                          std::chrono::milliseconds io_timeout = std::chrono::seconds(10)) {
-        auto arena = Arena::create({.bytes = kDramBytes});
+                          std::chrono::milliseconds io_timeout = std::chrono::seconds(10),
+                          std::uint64_t dram_bytes = kDramBytes) {
+        auto arena = Arena::create({.bytes = dram_bytes});
         cr_assert(arena.ok());
         auto faulty =
             std::make_unique<FaultyStore>(Faults{}, std::make_unique<MemoryStore>(store_bytes));

@@ -181,6 +181,9 @@ void Mounted::kill() {
     ::waitpid(pid_, nullptr, 0);
     ::close(ready_pipe_);
     pid_ = -1;
+    // What the kernel is asked in the instant of its death fails one way or another.
+    struct stat st {};
+    cr_assert(eventually([&] { return ::stat(path().c_str(), &st) != 0 && errno == ENOTCONN; }));
 }
 
 std::string Mounted::log() const {

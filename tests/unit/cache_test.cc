@@ -3,15 +3,21 @@
 #include <criterion/criterion.h>
 
 #include <atomic>
+#include <optional>
 #include <thread>
 
+#include "fs/base/crc32c.h"
 #include "tests/support/cache_fixture.h"
 
+using kvfs::Arena;
 using kvfs::Cache;
 using kvfs::Clock;
+using kvfs::Content;
 using kvfs::deadline_after;
+using kvfs::kChunkBytes;
 using kvfs::ObjectId;
 using kvfs::ObjectPtr;
+using kvfs::Room;
 using kvfs::tests::CacheFixture;
 using kvfs::tests::Faults;
 
@@ -88,6 +94,40 @@ Test(cache, readers_of_one_cold_file_share_one_fill) {
 
     cr_expect_eq(good, 4);
     cr_expect_eq(on.cache->counters().fills, 1);
+}
+
+Test(cache, a_fill_asks_for_a_few_chunks_at_a_time) {
+    CacheFixture on(1ULL << 30, std::chrono::seconds(10), 64 * kMiB);
+    on.store_file(1, 16 * kMiB);
+    on.push_out(1);
+    on.store->hang();
+    std::thread reader([&] { cr_expect(on.intact(1, 16 * kMiB)); });
+    constexpr unsigned kAtATime = 6;
+    cr_expect(on.store->wait_for_pending(kAtATime, deadline_after(std::chrono::seconds(10))));
+    // All are asked for before the reader waits for the first: no more come while that hangs.
+    cr_expect_not(
+        on.store->wait_for_pending(kAtATime + 1, deadline_after(std::chrono::milliseconds(50))));
+    on.store->release();
+    reader.join();
+    cr_expect_eq(on.cache->counters().fills, 1);
+}
+
+Test(cache, who_waits_for_a_chunk_says_which) {
+    Room room;
+    auto arena = Arena::create({.bytes = 16 << 20});
+    cr_assert(arena.ok());
+    auto memory = (*arena)->allocate(1, 4 * kChunkBytes);
+    cr_assert(memory.ok());
+    Content content(std::move(*memory), 4 * kChunkBytes, room);
+    content.start_fill(4);
+    std::thread reader([&] {
+        const auto until = deadline_after(std::chrono::seconds(10));
+        cr_expect(content.wait(2 * kChunkBytes + 5, 10, until).ok());
+    });
+    while (content.wanted() != std::optional<std::size_t>(2)) std::this_thread::yield();
+    content.landed(2);
+    reader.join();
+    cr_expect(!content.wanted().has_value());
 }
 
 Test(cache, a_bad_chunk_is_an_error_inside_and_the_file_is_lost) {

@@ -73,7 +73,9 @@ Test(daemon_options, dram_and_ssd_are_enough) {
     cr_expect(options.mount_point == "/mnt/kvfs");
     cr_expect(options.socket == "/run/kvfs/mnt-kvfs.sock");
     cr_expect(options.io_timeout == std::chrono::seconds(30));
+    cr_expect(options.keep_awake == std::chrono::milliseconds(50));
     cr_expect(options.log_level == "info");
+    cr_expect(!options.no_tuning);
     cr_expect(!options.no_mount && !options.foreground);
 }
 
@@ -120,6 +122,12 @@ Test(daemon_options, the_socket_follows_user_and_mount) {
     cr_expect(kvfs::default_socket(options, machine()) == "/run/kvfs/data-kv.sock");
 }
 
+Test(daemon_options, the_machine_can_be_left_alone) {
+    const Options options = accepted({"--ssd", "/s", "--keep-awake", "0", "--no-tuning", "/m"});
+    cr_expect(options.keep_awake == std::chrono::milliseconds(0));
+    cr_expect(options.no_tuning);
+}
+
 Test(daemon_options, help_and_version_ask_for_nothing_else) {
     const auto help = parse({"--help"});
     cr_assert(help.ok());
@@ -150,6 +158,10 @@ Test(daemon_options, mistakes_are_named) {
     refuses({"--ssd", "/s", "--ssd", "/s/", "/m"}, "/s is given more than once");
     refuses({"--ssd", "/s", "--io-timeout", "0", "/m"}, "1 to 3600");
     refuses({"--ssd", "/s", "--io-timeout", "5s", "/m"}, "'5s'");
+    refuses({"--ssd", "/s", "--keep-awake", "10001", "/m"}, "0 to 10000");
+    refuses({"--ssd", "/s", "--keep-awake", "-1", "/m"}, "'-1'");
+    refuses({"--ssd", "/s", "--keep-awake", "", "/m"}, "keep-awake");
+    refuses({"--ssd", "/s", "--keep-awake", "1s", "/m"}, "'1s'");
     refuses({"--ssd", "/s", "--log-level", "loud", "/m"}, "'loud'");
     refuses({"--ssd", "/s", "--socket", "", "/m"}, "--socket: is empty");
     refuses({"--ssd", "/s", "--socket", "/" + std::string(107, 'x'), "/m"}, "longer than 107");

@@ -134,6 +134,14 @@ Test(gpumap_connection, a_daemon_that_says_nothing_is_given_up) {
     cr_expect_not(connection->connected());
 }
 
+Test(gpumap_connection, a_daemon_that_says_nothing_is_given_up_after_a_quiet_time_too) {
+    Script script;
+    auto connection = connected(script, 100);
+    std::this_thread::sleep_for(std::chrono::milliseconds(30));  // its thread waits for news by now
+
+    cr_expect_eq(connection->call(Op::stats, 0, {}).status, ENOTCONN);
+}
+
 Test(gpumap_connection, a_hang_up_answers_all_that_wait) {
     Script script;
     auto connection = connected(script);
