@@ -44,10 +44,11 @@ void CommandRing::Impl::submit(const Command& command) {
     std::memcpy(sqe->cmd, command.arguments.data(), command.arguments.size());
 }
 
-/// Submits what there is. One system call, unless a signal comes in between.
+/// One system call, unless a signal comes in between. Submits even if something has completed
+/// already: told to stop, a thread must have given its last answer.
 io_uring_cqe CommandRing::Impl::wait() {
     io_uring_cqe* completed = nullptr;
-    while (::io_uring_peek_cqe(&ring, &completed) != 0) {
+    do {
         const int result = ::io_uring_submit_and_wait(&ring, 1);
         if (result < 0 && result != -EINTR && result != -EAGAIN && result != -EBUSY) {
             io_uring_cqe failed{};
@@ -55,7 +56,7 @@ io_uring_cqe CommandRing::Impl::wait() {
             failed.res = result;
             return failed;
         }
-    }
+    } while (::io_uring_peek_cqe(&ring, &completed) != 0);
     const io_uring_cqe copy = *completed;
     ::io_uring_cqe_seen(&ring, completed);
     return copy;

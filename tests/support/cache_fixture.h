@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "fs/base/log.h"
 #include "fs/cache/cache.h"
 #include "tests/support/faulty_store.h"
 
@@ -88,6 +89,9 @@ class CacheFixture {
     explicit CacheFixture(std::uint64_t store_bytes = 1ULL << 30,
                           std::chrono::milliseconds io_timeout = std::chrono::seconds(10),
                           std::uint64_t dram_bytes = kDramBytes) {
+        // First, so that the log outlives a fixture that is static: reads may still be on their
+        // way.
+        static_cast<void>(spdlog::default_logger());
         auto arena = Arena::create({.bytes = dram_bytes});
         cr_assert(arena.ok());
         auto faulty =
