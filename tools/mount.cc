@@ -75,7 +75,8 @@ Result<std::string> read_xattr(const std::string& path, const char* name) {
 Result<Mount> find_mount(const std::string& path) {
     struct stat status {};
     if (::stat(path.c_str(), &status) != 0) {
-        if (errno == ENOTCONN || errno == ECONNABORTED)
+        // The last two: asked over io_uring in the instant of its death.
+        if (errno == ENOTCONN || errno == ECONNABORTED || errno == ECANCELED || errno == EFAULT)
             return no_daemon(
                 path + ": mounted, but no daemon serves it (`umount -l` frees the directory)");
         return errno_error(path);

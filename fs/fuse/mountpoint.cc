@@ -25,6 +25,12 @@ extern char** environ;
 namespace kvfs::fuse {
 namespace {
 
+/// What the kernel says for a daemon that has died. The last two, when asked over io_uring in that
+/// instant; ENOTCONN from then on.
+bool tells_of_death(int code) {
+    return code == ENOTCONN || code == ECONNABORTED || code == ECANCELED || code == EFAULT;
+}
+
 /// The kernel writes blanks and backslashes in mountinfo as \ooo.
 std::string unescape(const std::string& field) {
     std::string plain;
@@ -65,7 +71,7 @@ bool is_dead(const std::string& path) {
     std::thread([answer, path] {
         struct statvfs figures {};
         const bool failed = ::statvfs(path.c_str(), &figures) != 0;
-        answer->set_value(failed && (errno == ENOTCONN || errno == ECONNABORTED));
+        answer->set_value(failed && tells_of_death(errno));
     }).detach();
     return dead.wait_for(std::chrono::seconds(5)) == std::future_status::ready && dead.get();
 }
@@ -124,7 +130,7 @@ Result<std::string> prepare_mountpoint(const std::string& mountpoint) {
     int failed = look_at(mountpoint, st);
     std::string path = absolute(mountpoint);
     const bool dead =
-        failed == ENOTCONN || failed == ECONNABORTED || (kvfs_is_mounted_on(path) && is_dead(path));
+        kvfs_is_mounted_on(path) ? tells_of_death(failed) || is_dead(path) : failed == ENOTCONN;
     if (dead) {
         const Status unmounted = unmount_dead(path);
         if (!unmounted.ok()) return unmounted.error();
