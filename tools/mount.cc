@@ -12,6 +12,8 @@
 #include <sstream>
 #include <utility>
 
+#include "fs/base/dead_mount.h"
+
 namespace kvfs {
 namespace {
 
@@ -75,8 +77,7 @@ Result<std::string> read_xattr(const std::string& path, const char* name) {
 Result<Mount> find_mount(const std::string& path) {
     struct stat status {};
     if (::stat(path.c_str(), &status) != 0) {
-        // The last two: asked over io_uring in the instant of its death.
-        if (errno == ENOTCONN || errno == ECONNABORTED || errno == ECANCELED || errno == EFAULT)
+        if (tells_of_death(errno))
             return no_daemon(
                 path + ": mounted, but no daemon serves it (`umount -l` frees the directory)");
         return errno_error(path);

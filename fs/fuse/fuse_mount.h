@@ -26,9 +26,9 @@ class FuseMount {
         /// As after -o: "ro", "allow_other,noatime", ... On top of these: default_permissions, and
         /// as root allow_other (not with "noallow_other" or "allow_root").
         std::vector<std::string> mount_options{};
-        /// Requests served at a time; each waits at most Cache::Options::io_timeout. A thread keeps
-        /// a request buffer of up to 1 MiB (4 MiB where fs.fuse.max_pages_limit allows such
-        /// requests).
+        /// Requests served at a time, each for at most Cache::Options::io_timeout, where all go by
+        /// /dev/fuse (over io_uring: some a CPU, see RingTransport). A thread keeps a request
+        /// buffer of up to 1 MiB (4 MiB where fs.fuse.max_pages_limit allows such requests).
         unsigned threads_max = 64;
         /// Called once, on a thread of the mount, when the kernel has been greeted: from then on
         /// the mount answers.

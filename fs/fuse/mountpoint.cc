@@ -18,18 +18,13 @@
 #include <sstream>
 #include <thread>
 
+#include "fs/base/dead_mount.h"
 #include "fs/base/log.h"
 
 extern char** environ;
 
 namespace kvfs::fuse {
 namespace {
-
-/// What the kernel says for a daemon that has died. The last two, when asked over io_uring in that
-/// instant; ENOTCONN from then on.
-bool tells_of_death(int code) {
-    return code == ENOTCONN || code == ECONNABORTED || code == ECANCELED || code == EFAULT;
-}
 
 /// The kernel writes blanks and backslashes in mountinfo as \ooo.
 std::string unescape(const std::string& field) {

@@ -211,8 +211,7 @@ Status RingTransport::attach() {
 
 void RingTransport::stop() {
     begin(false);
-    const std::uint64_t one = 1;
-    if (stop_ && ::write(stop_.get(), &one, sizeof one) < 0) spdlog::error("fuse: eventfd");
+    ::eventfd_write(stop_.get(), 1);
     for (std::thread& thread : threads_) thread.join();
     threads_.clear();
     lanes_.clear();
