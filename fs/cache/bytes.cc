@@ -1,7 +1,4 @@
 // Reading and writing a file's bytes.
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstring>
 #include <utility>
@@ -34,14 +31,16 @@ Result<ReadView> Cache::read(const ObjectPtr& object, std::uint64_t offset, std:
     MutexLock lock(object->mutex);
     for (;;) {
         if (object->state == Object::State::lost) return Error{EIO, "the file was lost"};
+        if (object->backed > 0) measure(*object);
         if (offset >= object->size) return ReadView{};
         const std::size_t wanted = std::min<std::uint64_t>(length, object->size - offset);
         if (wanted == 0) return ReadView{};
         if (object->state == Object::State::scratch) {
             auto file = scratch_file(*object);
+            const std::uint64_t size = object->size;
             lock.unlock();
             if (!file) return file.error();
-            return read_scratch(*file, offset, wanted);
+            return read_chunks(*file, object->id, size, {}, offset, wanted, until);
         }
         if (object->content != nullptr) {
             const std::shared_ptr<Content> content = Content::hold(object->content);
@@ -143,7 +142,7 @@ Status Cache::write(const ObjectPtr& object, std::uint64_t offset,
             case Object::State::lost:
                 return Error{ESTALE, "the file was lost"};
             case Object::State::scratch:
-                return write_scratch(*object, lock, offset, bytes);
+                return write_scratch(*object, lock, offset, bytes, until);
             case Object::State::sealed:
                 if (Status changed = object->size == 0 ? empty(*object, lock, until)
                                                        : to_scratch(*object, lock, until);
@@ -168,6 +167,12 @@ Status Cache::empty(Object& object, MutexLock& lock, Deadline until) NO_THREAD_S
            object.writes_in_flight > 0)
         if (Status waited = wait_changed(object, lock, until); !waited) return waited;
     if (object.state == Object::State::lost) return Error{ESTALE};
+    if (object.state == Object::State::scratch && object.backed > 0) {
+        // The kernel has its file, and would go on writing to that.
+        Status cut = object.scratch_file->truncate(0);
+        measure(object);
+        return cut;
+    }
     StoreTier* store = std::exchange(object.store, nullptr);
     const std::uint64_t charged = std::exchange(object.charged, 0);
     object.content.reset();
@@ -221,10 +226,8 @@ Status Cache::truncate(const ObjectPtr& object, std::uint64_t size) {
             if (object->state == Object::State::scratch) {
                 auto file = scratch_file(*object);
                 if (!file) return file.error();
-                if (::ftruncate((*file)->get(), static_cast<off_t>(size)) != 0)
-                    return errno_error("truncating a scratch file");
-                object->size = size;
-                recharge(*object);
+                if (Status cut = (*file)->truncate(size); !cut) return cut;
+                measure(*object);
                 record = record_of(*object);
                 break;
             }
@@ -266,12 +269,9 @@ Status Cache::allocate(const ObjectPtr& object, std::uint64_t offset, std::uint6
         if (object->state == Object::State::scratch) {
             auto file = scratch_file(*object);
             if (!file) return file.error();
-            if (::fallocate((*file)->get(), keep_size ? FALLOC_FL_KEEP_SIZE : 0,
-                            static_cast<off_t>(offset), static_cast<off_t>(length)) != 0)
-                return errno_error("fallocate of a scratch file");
-            if (!keep_size) object->size = std::max(object->size, end);
-            recharge(*object);
-            return {};
+            Status made = (*file)->allocate(offset, length, keep_size);
+            measure(*object);
+            return made;
         }
         if (end <= options_.file_bytes_max) {
             Status grown = grow(*object, lock, end, until);

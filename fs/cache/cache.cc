@@ -34,13 +34,13 @@ void Cache::purge(ObjectId id) {
             store_failed(*tier, id, "removing", removed.error());
 }
 
-void Cache::recall(ObjectId id, std::uint64_t store_uid, std::uint64_t size) {
+void Cache::recall(ObjectId id, std::uint64_t store_uid, std::uint64_t bytes) {
     StoreTier* tier = store_of(store_uid);
     if (tier == nullptr) return;
     const MutexLock lock(tier->mutex);
-    tier->used += tier->store->footprint(size);
+    tier->used += tier->store->footprint(bytes);
     ++tier->files;
-    tier->policy->admitted(id, size);
+    tier->policy->admitted(id, bytes);
 }
 
 ObjectPtr Cache::add(ObjectId id, VolumeId volume) {
@@ -75,7 +75,7 @@ Result<ObjectPtr> Cache::acquire(ObjectId id) {
     object->state = record->scratch ? Object::State::scratch : Object::State::sealed;
     object->size = record->size;
     object->store = tier;
-    object->charged = tier->store->footprint(record->size);
+    object->charged = charge_of(*tier, *record);
     object->chunk_crcs = std::move(record->chunk_crcs);
     object->pinned = record->pinned;
     entry->second = object;
@@ -118,7 +118,7 @@ bool Cache::await_closed(ObjectId id) const {
     return waited;
 }
 
-bool Cache::closed(ObjectPtr object, bool writes, bool closing) {
+bool Cache::closed(ObjectPtr object, bool writes, bool closing, bool backed) {
     bool spill = false;
     bool gone = false;
     std::optional<ObjectRecord> record;
@@ -128,6 +128,10 @@ bool Cache::closed(ObjectPtr object, bool writes, bool closing) {
         --object->handles;
         if (writes) --object->writers;
         if (closing) --object->closing;
+        if (backed) {
+            measure(*object);
+            --object->backed;
+        }
         if (object->writers == 0 && std::exchange(object->unfinished, false))
             object->changed.notify_all();
         gone = object->unlinked && object->handles == 0;
@@ -136,7 +140,7 @@ bool Cache::closed(ObjectPtr object, bool writes, bool closing) {
                 seal(*object, lock);
                 spill = true;
             } else if (object->state == Object::State::scratch) {
-                recharge(*object);
+                measure(*object);
                 record = record_of(*object);
             }
         }
@@ -165,7 +169,7 @@ bool Cache::unlinked(ObjectId id) {
     }
     if (const auto record = catalog_->find_object(id)) {
         StoreTier* tier = store_of(record->store_uid);
-        if (tier != nullptr) forget(id, tier, tier->store->footprint(record->size));
+        if (tier != nullptr) forget(id, tier, charge_of(*tier, *record));
     }
     objects_.erase(entry);
     return true;
@@ -243,6 +247,7 @@ std::optional<Cache::Residency> Cache::residency(ObjectId id) const {
     if (object == nullptr) return std::nullopt;
     const MutexLock lock(object->mutex);
     if (object->state == Object::State::lost) return std::nullopt;
+    if (object->backed > 0) measure(*object);
     Residency now;
     now.size = object->size;
     now.dram_bytes = object->content ? object->content->size() : 0;
@@ -286,6 +291,7 @@ void Cache::flush_uses() {
         uses_.clear();
     }
     if (!uses.empty()) catalog_->record_uses(uses);
+    measure_backed();
 
     std::vector<std::weak_ptr<Object>> again;
     {
@@ -400,6 +406,7 @@ ObjectRecord Cache::record_of(const Object& object) const {
     record.pinned = object.pinned;
     record.store_uid = object.store == nullptr ? 0 : object.store->store->uid();
     record.size = object.size;
+    record.held_bytes = object.charged;
     record.chunk_crcs = object.chunk_crcs;
     return record;
 }

@@ -105,7 +105,7 @@ class Cache {
     /// Removes from every store what an earlier run may have left of a file that is no more.
     void purge(ObjectId id);
     /// A file that a store holds since an earlier run; call in order of last use, oldest first.
-    void recall(ObjectId id, std::uint64_t store_uid, std::uint64_t size);
+    void recall(ObjectId id, std::uint64_t store_uid, std::uint64_t bytes);
     /// Spills what is sealed and not yet in a store (within io_timeout), then ends the threads and
     /// lets go of the stores, once their devices have answered what was asked of them: the catalog
     /// is not called any more afterwards.
@@ -126,7 +126,15 @@ class Cache {
     /// The last writer's close seals. True when the file was unlinked and this was its last handle:
     /// its bytes are gone and its inode may be erased.
     /// `closing`: closing() has announced it.
-    bool closed(ObjectPtr object, bool writes, bool closing = false);
+    bool closed(ObjectPtr object, bool writes, bool closing = false, bool backed = false);
+    /// For whoever has just opened it: the file behind a scratch file, if the kernel may serve this
+    /// handle out of that; else null. It may when it serves all handles so, or this is the only
+    /// one. Stays so until closed() of this handle says that it was `backed`.
+    std::shared_ptr<ObjectFile> back(Object& object);
+    /// The kernel would not.
+    void not_backed(Object& object);
+    /// What the file is from now on, if a store can have it so. Errors: ENOSPC.
+    Status make_scratch(const ObjectPtr& object);
     /// One of its writers is about to close, or after all is not. Changes nothing but what
     /// await_closed() waits for.
     void closing(Object& object, bool is);
@@ -179,7 +187,8 @@ class Cache {
     void set_pinned(ObjectId id, bool pinned);
     /// Uses that the catalog has not been told of.
     ObjectUse pending_use(ObjectId id) const;
-    /// Tells it, and tries again to spill what failed. Called every second by the daemon.
+    /// Tells it, tries again to spill what failed, and looks what the kernel has made of the
+    /// scratch files it serves. Called every second by the daemon.
     void flush_uses();
     /// Somebody has set the access time: uses so far no longer do.
     void forget_access_time(ObjectId id);
@@ -237,11 +246,11 @@ class Cache {
                         const std::shared_ptr<ObjectReader>& reader, Deadline deadline);
     void become_scratch(Object& object, Conversion& conversion) REQUIRES(object.mutex);
     Status write_scratch(Object& object, MutexLock& lock, std::uint64_t offset,
-                         std::span<const std::byte> bytes) REQUIRES(object.mutex);
-    Result<ReadView> read_scratch(const std::shared_ptr<UniqueFd>& file, std::uint64_t offset,
-                                  std::size_t length);
-    Result<std::shared_ptr<UniqueFd>> scratch_file(Object& object) REQUIRES(object.mutex);
-    void recharge(Object& object) REQUIRES(object.mutex);
+                         std::span<const std::byte> bytes, Deadline deadline)
+        REQUIRES(object.mutex);
+    Result<std::shared_ptr<ObjectFile>> scratch_file(Object& object) REQUIRES(object.mutex);
+    void measure(Object& object) const REQUIRES(object.mutex);
+    void measure_backed();
 
     // fill.cc: from a store into DRAM
     Status start_fill(const ObjectPtr& object, MutexLock& lock, Deadline deadline)
@@ -283,6 +292,7 @@ class Cache {
     StoreTier* store_of(std::uint64_t store_uid) const;
     void store_failed(StoreTier& tier, ObjectId id, const char* doing, const Error& error);
     static bool healthy(const StoreTier& tier);
+    static std::uint64_t charge_of(const StoreTier& tier, const ObjectRecord& record);
 
     Options options_;
     std::unique_ptr<Arena> arena_;
@@ -297,6 +307,9 @@ class Cache {
 
     mutable Mutex uses_mutex_;
     std::unordered_map<ObjectId, ObjectUse> uses_ GUARDED_BY(uses_mutex_);
+
+    Mutex backed_mutex_;  ///< innermost
+    std::vector<std::weak_ptr<Object>> backed_ GUARDED_BY(backed_mutex_);
 
     mutable Mutex spill_mutex_;
     CondVar spill_cv_;

@@ -16,6 +16,7 @@ struct ObjectRecord {
     bool unlinked = false;        ///< it has lost its name, and its bytes are to go
     std::uint64_t store_uid = 0;  ///< 0: in no store
     std::uint64_t size = 0;
+    std::uint64_t held_bytes = 0;  ///< of a scratch file, which may have holes
     std::vector<std::uint32_t> chunk_crcs{};
 };
 

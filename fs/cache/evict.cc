@@ -209,7 +209,7 @@ std::uint64_t Cache::lose(StoreTier* tier, ObjectId id, bool only_if_idle) {
             return 0;
         }
         tier = where;
-        charged = tier->store->footprint(record->size);
+        charged = charge_of(*tier, *record);
     }
     catalog_->lose_object(id);
     forget(id, tier, charged);

@@ -6,17 +6,18 @@
 
 #include "fs/base/crc32c.h"
 #include "fs/base/mapping.h"
+#include "fs/cache/awaited.h"
 #include "fs/cache/cache.h"
 
 namespace kvfs {
 namespace {
 
-constexpr std::uint64_t kDirectAlignment = 4096;
+constexpr std::uint64_t kBlockBytes = 4096;  // what O_DIRECT goes by
 /// Enough to keep an NVMe drive or two busy; each is at most kChunkBytes.
 constexpr unsigned kChunksAtATime = 6;
 
 std::uint64_t aligned_up(std::uint64_t bytes) {
-    return (bytes + kDirectAlignment - 1) / kDirectAlignment * kDirectAlignment;
+    return (bytes + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
 }
 
 }  // namespace
@@ -186,37 +187,27 @@ void Cache::chunk_done(const std::shared_ptr<Fill>& fill, std::size_t chunk, std
 Result<ReadView> Cache::read_chunks(const std::shared_ptr<ObjectReader>& reader, ObjectId id,
                                     std::uint64_t size, const std::vector<std::uint32_t>& crcs,
                                     std::uint64_t offset, std::size_t length, Deadline until) {
-    const std::uint64_t from = offset / kChunkBytes * kChunkBytes;
-    const std::uint64_t to =
-        std::min(size, (offset + length + kChunkBytes - 1) / kChunkBytes * kChunkBytes);
-    struct Landing {  // outlives a wait that times out, as the transfer does
+    // Without checksums there is no need for whole chunks.
+    const std::uint64_t step = crcs.empty() ? kBlockBytes : kChunkBytes;
+    const std::uint64_t from = offset / step * step;
+    const std::uint64_t to = std::min(size, (offset + length + step - 1) / step * step);
+    struct Landing {
         std::shared_ptr<ObjectReader> reader;
         Mapping memory;
-        Mutex mutex;
-        CondVar done;
-        bool finished GUARDED_BY(mutex) = false;
-        std::int64_t result GUARDED_BY(mutex) = 0;
+        Awaited end;
     };
     auto landing = std::make_shared<Landing>();
     auto memory = Mapping::anonymous(aligned_up(to - from));
     if (!memory) return memory.error();
     landing->memory = std::move(*memory);
     landing->reader = reader;
-    reader->read(from, landing->memory.bytes(), [landing](std::int64_t result) {
-        const MutexLock lock(landing->mutex);
-        landing->finished = true;
-        landing->result = result;
-        landing->done.notify_all();
-    });
-    {
-        MutexLock lock(landing->mutex);
-        while (!landing->finished)
-            if (!landing->done.wait_until(lock, until))
-                return Error{ETIMEDOUT, "no answer from the store within the I/O timeout"};
-        if (landing->result < static_cast<std::int64_t>(to - from))
-            return Error{EIO, "its object could not be read whole"};
-    }
-    counters_.store_read_bytes += to - from;
+    reader->read(from, landing->memory.bytes(),
+                 [landing](std::int64_t result) { landing->end.finish(result); });
+    const auto landed = landing->end.wait(until, "reading an object");
+    if (!landed) return landed.error();
+    if (*landed < to - from && !crcs.empty())
+        return Error{EIO, "its object could not be read whole"};
+    counters_.store_read_bytes += *landed;
     for (std::uint64_t at = from; at < to && !crcs.empty(); at += kChunkBytes) {
         const auto chunk = landing->memory.bytes().subspan(
             at - from, std::min<std::uint64_t>(kChunkBytes, to - at));
@@ -224,8 +215,10 @@ Result<ReadView> Cache::read_chunks(const std::shared_ptr<ObjectReader>& reader,
         corrupt(id, "object of inode " + std::to_string(id) + " has a bad checksum");
         return Error{EIO, "checksum mismatch"};
     }
-    const auto bytes = landing->memory.bytes().subspan(offset - from, length);
-    return ReadView{{bytes}, landing};
+    // A file that is rewritten in place may have become shorter meanwhile.
+    const std::uint64_t end = std::min(offset + length, from + *landed);
+    if (end <= offset) return ReadView{};
+    return ReadView{{landing->memory.bytes().subspan(offset - from, end - offset)}, landing};
 }
 
 Result<ReadView> Cache::read_through(StoreTier& tier, ObjectId id, std::uint64_t size,

@@ -4,7 +4,6 @@
 #include <memory>
 #include <vector>
 
-#include "fs/base/fd.h"
 #include "fs/base/mutex.h"
 #include "fs/cache/content.h"
 #include "fs/store/object_store.h"
@@ -19,7 +18,8 @@ struct StoreTier;
 ///     state    content (DRAM)      store                      writes
 ///     writing  writing, or none while empty   none                    go to content
 ///     sealed   whole, filling or none         none until spilled      turn it into scratch
-///     scratch  none                           set; written in place   go to the store's file
+///     scratch  none                           set; written in place   go to the store's file,
+///                                                                     here or in the kernel
 ///     lost     none                           none                    fail (ESTALE)
 ///
 /// writing -> sealed when the last writer closes (or syncs); writing, sealed -> scratch when it is
@@ -43,12 +43,13 @@ struct Object {
     std::shared_ptr<Content> content GUARDED_BY(mutex);
     StoreTier* store GUARDED_BY(mutex) = nullptr;
     std::vector<std::uint32_t> chunk_crcs GUARDED_BY(mutex);
-    std::shared_ptr<UniqueFd> scratch_file GUARDED_BY(mutex);  ///< open while scratch and live
+    std::shared_ptr<ObjectFile> scratch_file GUARDED_BY(mutex);  ///< open while scratch and live
     std::uint64_t version GUARDED_BY(mutex) =
         0;                                   ///< grows when the bytes stop being the sealed ones
     unsigned handles GUARDED_BY(mutex) = 0;  ///< opens through the mount
     unsigned writers GUARDED_BY(mutex) = 0;  ///< of these, for writing
     unsigned closing GUARDED_BY(mutex) = 0;  ///< of these, with a close on its way
+    unsigned backed GUARDED_BY(mutex) = 0;   ///< of handles: served by the kernel, past us
     unsigned writes_in_flight GUARDED_BY(mutex) = 0;
     bool unfinished GUARDED_BY(mutex) = false;  ///< sealed by a sync, and its writer goes on
     bool unlinked GUARDED_BY(mutex) = false;

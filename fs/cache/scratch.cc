@@ -1,69 +1,112 @@
 // Scratch files: rewritten in place, so they live in a store's file and not in DRAM.
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <array>
+#include <cstring>
 
 #include "fs/base/crc32c.h"
+#include "fs/base/mapping.h"
+#include "fs/cache/awaited.h"
 #include "fs/cache/cache.h"
 
 namespace kvfs {
 namespace {
 
-Status write_all(int fd, std::span<const std::byte> bytes, std::uint64_t offset) {
-    while (!bytes.empty()) {
-        const ssize_t n = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return errno_error("writing a scratch file");
-        if (n == 0) return Error{EIO, "writing a scratch file made no progress"};
-        bytes = bytes.subspan(static_cast<std::size_t>(n));
-        offset += static_cast<std::uint64_t>(n);
-    }
+Status write_all(const std::shared_ptr<ObjectFile>& file, std::span<const std::byte> bytes,
+                 std::uint64_t offset, Deadline until) {
+    // A copy: a write that is not over in time goes on, and the caller's memory is then others'.
+    struct Writing {
+        std::shared_ptr<ObjectFile> file;
+        Mapping bytes;
+        Awaited end;
+    };
+    auto memory = Mapping::anonymous(bytes.size());
+    if (!memory) return memory.error();
+    const auto writing = std::make_shared<Writing>();
+    writing->file = file;
+    writing->bytes = std::move(*memory);
+    std::memcpy(writing->bytes.data(), bytes.data(), bytes.size());
+    file->write(offset, writing->bytes.bytes(),
+                [writing](std::int64_t result) { writing->end.finish(result); });
+    const auto written = writing->end.wait(until, "writing a scratch file");
+    if (!written) return written.error();
+    if (*written < bytes.size()) return Error{EIO, "writing a scratch file made no progress"};
     return {};
 }
 
 }  // namespace
 
-Result<std::shared_ptr<UniqueFd>> Cache::scratch_file(Object& object) {
+Result<std::shared_ptr<ObjectFile>> Cache::scratch_file(Object& object) {
     if (object.scratch_file == nullptr) {
-        auto fd = object.store->store->open_in_place(object.id);
-        if (!fd) return fd.error();
-        object.scratch_file = std::make_shared<UniqueFd>(std::move(*fd));
+        auto file = object.store->store->open_in_place(object.id);
+        if (!file) return file.error();
+        object.scratch_file = std::move(*file);
     }
     return object.scratch_file;
 }
 
-Result<ReadView> Cache::read_scratch(const std::shared_ptr<UniqueFd>& file, std::uint64_t offset,
-                                     std::size_t length) {
-    auto buffer = std::shared_ptr<std::byte[]>(new std::byte[length]);
-    std::size_t done = 0;
-    while (done < length) {
-        const ssize_t n = ::pread(file->get(), buffer.get() + done, length - done,
-                                  static_cast<off_t>(offset + done));
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return errno_error("reading a scratch file");
-        if (n == 0) break;  // truncated meanwhile
-        done += static_cast<std::size_t>(n);
-    }
-    counters_.store_read_bytes += done;
-    return ReadView{{std::span<const std::byte>(buffer.get(), done)}, buffer};
+std::uint64_t Cache::charge_of(const StoreTier& tier, const ObjectRecord& record) {
+    return record.scratch ? record.held_bytes : tier.store->footprint(record.size);
 }
 
-void Cache::recharge(Object& object) {
-    struct stat file {};
-    if (object.scratch_file == nullptr || ::fstat(object.scratch_file->get(), &file) != 0) return;
-    // What it takes, not what it spans: a sparse file costs nothing until it is written.
-    const std::uint64_t now = static_cast<std::uint64_t>(file.st_blocks) * 512;
+/// Takes its size and what it takes from the file itself: the kernel may have written to it, and
+/// holes cost nothing.
+void Cache::measure(Object& object) const {
+    if (object.state != Object::State::scratch || object.scratch_file == nullptr) return;
+    const auto extent = object.scratch_file->extent();
+    if (!extent) return;
+    object.size = extent->size;
+    if (object.backed > 0)
+        object.modified_ns = std::max(object.modified_ns.load(), extent->mtime_ns);
     const MutexLock lock(object.store->mutex);
-    object.store->used += now;
+    object.store->used += extent->held_bytes;
     object.store->used -= std::min(object.store->used, object.charged);
-    object.charged = now;
+    object.charged = extent->held_bytes;
+}
+
+void Cache::measure_backed() {
+    std::vector<std::weak_ptr<Object>> all;
+    {
+        const MutexLock lock(backed_mutex_);
+        all.swap(backed_);
+    }
+    std::erase_if(all, [this](const std::weak_ptr<Object>& one) {
+        const ObjectPtr object = one.lock();
+        if (object == nullptr) return true;
+        const MutexLock lock(object->mutex);
+        measure(*object);
+        return object->backed == 0;
+    });
+    if (!all.empty()) kick_evictor();
+    const MutexLock lock(backed_mutex_);
+    backed_.insert(backed_.end(), all.begin(), all.end());
+}
+
+std::shared_ptr<ObjectFile> Cache::back(Object& object) {
+    const MutexLock lock(object.mutex);
+    if (object.state != Object::State::scratch || object.converting) return nullptr;
+    if (object.backed == 0 && object.handles > 1) return nullptr;
+    const auto file = scratch_file(object);
+    if (!file || (*file)->backing_fd() < 0) return nullptr;
+    if (++object.backed == 1) {
+        const auto self = live(object.id);
+        const MutexLock backed_lock(backed_mutex_);
+        backed_.emplace_back(self);
+    }
+    return *file;
+}
+
+void Cache::not_backed(Object& object) {
+    const MutexLock lock(object.mutex);
+    --object.backed;
+}
+
+Status Cache::make_scratch(const ObjectPtr& object) {
+    MutexLock lock(object->mutex);
+    return to_scratch(*object, lock, deadline());
 }
 
 Status Cache::write_scratch(Object& object, MutexLock& lock, std::uint64_t offset,
-                            std::span<const std::byte> bytes) NO_THREAD_SAFETY_ANALYSIS {
+                            std::span<const std::byte> bytes,
+                            Deadline until) NO_THREAD_SAFETY_ANALYSIS {
     auto file = scratch_file(object);
     if (!file) return file.error();
     StoreTier& tier = *object.store;
@@ -71,17 +114,14 @@ Status Cache::write_scratch(Object& object, MutexLock& lock, std::uint64_t offse
     lock.unlock();
     // Room is made before, and what was really taken is counted after.
     Status written = charge(tier, bytes.size())
-                         ? write_all((*file)->get(), bytes, offset)
+                         ? write_all(*file, bytes, offset, until)
                          : Status(Error{ENOSPC, tier.store->name() + " holds nothing to evict"});
     if (written || written.error().code != ENOSPC) {
         const MutexLock tier_lock(tier.mutex);
         tier.used -= std::min<std::uint64_t>(tier.used, bytes.size());
     }
     lock.lock();
-    if (written && object.state == Object::State::scratch) {
-        object.size = std::max(object.size, offset + bytes.size());
-        recharge(object);
-    }
+    measure(object);
     if (--object.writes_in_flight == 0) object.changed.notify_all();
     return written;
 }
@@ -96,7 +136,7 @@ struct Cache::Conversion {
     ObjectRecord none;  ///< what is recorded while it is on its way
 
     StoreTier* to = nullptr;  ///< set once it is charged
-    UniqueFd file;
+    std::shared_ptr<ObjectFile> file;
 };
 
 Status Cache::copy_to_file(ObjectId id, const Conversion& from,
@@ -104,19 +144,26 @@ Status Cache::copy_to_file(ObjectId id, const Conversion& from,
     if (from.content != nullptr) {
         if (Status whole = from.content->wait(0, from.size, until); !whole) return whole;
         std::uint64_t at = 0;
-        for (const auto& span : from.content->spans(0, from.size)) {
-            if (Status written = write_all(from.file.get(), span, at); !written) return written;
-            at += span.size();
+        for (auto span : from.content->spans(0, from.size)) {
+            while (!span.empty()) {
+                const auto piece = span.first(std::min(span.size(), kChunkBytes));
+                // Each in its time: a large file takes as long as it takes.
+                if (Status written = write_all(from.file, piece, at, deadline()); !written)
+                    return written;
+                at += piece.size();
+                span = span.subspan(piece.size());
+            }
         }
         return {};
     }
     for (std::uint64_t at = 0; reader != nullptr && at < from.size; at += kChunkBytes) {
         const std::size_t length = std::min<std::uint64_t>(kChunkBytes, from.size - at);
-        auto view = read_chunks(reader, id, from.size, from.chunk_crcs, at, length, until);
+        auto view = read_chunks(reader, id, from.size, from.chunk_crcs, at, length, deadline());
         if (!view) return view.error();
         std::uint64_t to = at;
         for (const auto& span : view->spans) {
-            if (Status written = write_all(from.file.get(), span, to); !written) return written;
+            if (Status written = write_all(from.file, span, to, deadline()); !written)
+                return written;
             to += span.size();
         }
     }
@@ -184,7 +231,7 @@ Status Cache::to_scratch(Object& object, MutexLock& lock,
 void Cache::become_scratch(Object& object, Conversion& conversion) {
     StoreTier& tier = *conversion.to;
     object.state = Object::State::scratch;
-    object.scratch_file = std::make_shared<UniqueFd>(std::move(conversion.file));
+    object.scratch_file = std::move(conversion.file);
     object.content.reset();
     object.store = &tier;
     object.charged = tier.store->footprint(conversion.size);

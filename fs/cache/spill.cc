@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "fs/base/log.h"
+#include "fs/cache/awaited.h"
 #include "fs/cache/cache.h"
 
 namespace kvfs {
@@ -144,7 +145,6 @@ void Cache::spilled(const ObjectPtr& object, std::uint64_t version, StoreTier& t
 
 Status Cache::sync(const ObjectPtr& object) {
     const Deadline until = deadline();
-    std::shared_ptr<UniqueFd> scratch;
     StoreTier* tier = nullptr;
     std::optional<ObjectRecord> record;
     {
@@ -171,21 +171,14 @@ Status Cache::sync(const ObjectPtr& object) {
         if (object->state == Object::State::lost) return Error{EIO, "the file was lost"};
         tier = object->store;
         if (object->state == Object::State::scratch) {
-            auto file = scratch_file(*object);
-            if (!file) return file.error();
-            scratch = *file;
+            measure(*object);
             record = record_of(*object);
         }
     }
-    if (scratch != nullptr) {
-        if (::fdatasync(scratch->get()) != 0) return errno_error("fdatasync of a scratch file");
-        return catalog_->save_object(object->id, *record);
-    }
-    auto reader = tier->store->open(object->id);
-    if (!reader) return reader.error();
-    const int fd = (*reader)->direct_fd();
-    if (fd >= 0 && ::fsync(fd) != 0) return errno_error("fsync of the object");
-    return {};
+    const auto end = std::make_shared<Awaited>();
+    tier->store->sync(object->id, [end](std::int64_t result) { end->finish(result); });
+    if (const auto synced = end->wait(until, "syncing an object"); !synced) return synced.error();
+    return record ? catalog_->save_object(object->id, *record) : Status{};
 }
 
 void Cache::stop() {

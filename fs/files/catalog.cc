@@ -19,6 +19,7 @@ Result<ObjectRecord> Files::find_object(ObjectId id) {
     record.scratch = placement->scratch;
     record.store_uid = placement->store_uid;
     record.size = placement->size;
+    record.held_bytes = placement->held_bytes;
     record.chunk_crcs = std::move(placement->chunk_crcs);
     return record;
 }
@@ -29,6 +30,7 @@ Status Files::save_object(ObjectId id, const ObjectRecord& record) {
     placement.scratch = record.scratch;
     placement.store_uid = record.store_uid;
     placement.size = record.size;
+    placement.held_bytes = record.held_bytes;
     placement.chunk_crcs = record.chunk_crcs;
     return names_.set_placement(id, placement);
 }
@@ -83,18 +85,19 @@ void Files::recall() {
         std::int64_t atime_ns;
         Ino ino;
         std::uint64_t store_uid;
-        std::uint64_t size;
+        std::uint64_t bytes;
     };
     std::vector<Held> held;
     const Status scanned =
         names_.scan_placements([&](const Inode& inode, const Placement& placement) {
-            held.push_back({inode.atime_ns, inode.ino, placement.store_uid, placement.size});
+            held.push_back({inode.atime_ns, inode.ino, placement.store_uid,
+                            placement.scratch ? placement.held_bytes : placement.size});
             return true;
         });
     if (!scanned) spdlog::error("files on SSD cannot be listed: {}", scanned.error().message());
     std::sort(held.begin(), held.end(),
               [](const Held& a, const Held& b) { return a.atime_ns < b.atime_ns; });
-    for (const Held& one : held) cache_.recall(one.ino, one.store_uid, one.size);
+    for (const Held& one : held) cache_.recall(one.ino, one.store_uid, one.bytes);
 }
 
 }  // namespace kvfs

@@ -29,6 +29,9 @@ Attributes Files::describe(Inode inode) const {
             inode.size = live->size;
             inode.mtime_ns = std::max(inode.mtime_ns, live->modified_ns);
             held = live->held_bytes;
+        } else if (inode.scratch) {
+            if (const auto placement = names_.placement(inode.ino); placement && placement->scratch)
+                held = placement->held_bytes;
         }
         const ObjectUse use = cache_.pending_use(inode.ino);
         inode.atime_ns = std::max(inode.atime_ns, use.atime_ns);
@@ -136,19 +139,24 @@ Result<std::unique_ptr<Handle>> Files::open(Ino ino, OpenFlags flags) {
             return cut.error();
         }
     }
+    if (flags.backing) handle->backing = cache_.back(*handle->object);
     return handle;
 }
 
 Result<Files::Created> Files::create(Ino parent, std::string_view name,
-                                     const Namespace::NewInode& what) {
+                                     const Namespace::NewInode& what, bool backing) {
     auto inode = names_.create(parent, name, what);
     if (!inode) return inode.error();
     ObjectPtr object = cache_.add(inode->ino, inode->volume);
     if (Status opened = cache_.opened(*object, true); !opened) return opened.error();
-    const Ino ino = inode->ino;
-    Created created{describe(std::move(*inode)),
-                    std::make_unique<Handle>(ino, std::move(object), true)};
-    return created;
+    auto handle = std::make_unique<Handle>(inode->ino, std::move(object), true);
+    if (inode->scratch) {
+        // Without a store for it, it is as other files are.
+        if (const Status made = cache_.make_scratch(handle->object); !made)
+            spdlog::warn("inode {} is no scratch file: {}", inode->ino, made.error().message());
+        if (backing) handle->backing = cache_.back(*handle->object);
+    }
+    return Created{describe(std::move(*inode)), std::move(handle)};
 }
 
 void Files::closing(Handle& handle) {
@@ -161,6 +169,11 @@ void Files::goes_on(Handle& handle) {
         cache_.closing(*handle.object, false);
 }
 
+bool Files::is_scratch(const Handle& handle) const {
+    const auto live = cache_.residency(handle.ino);
+    return live && live->scratch;
+}
+
 void Files::release(std::unique_ptr<Handle> handle) {
     const Ino ino = handle->ino;
     if (handle->writes) {
@@ -171,9 +184,14 @@ void Files::release(std::unique_ptr<Handle> handle) {
             static_cast<void>(
                 names_.change(ino, {.size = live->size, .mtime_ns = live->modified_ns}));
     }
-    if (cache_.closed(std::move(handle->object), handle->writes, handle->closing))
+    const bool backed = handle->backing != nullptr;
+    if (cache_.closed(std::move(handle->object), handle->writes, handle->closing, backed))
         if (Status erased = names_.erase(ino); !erased)
             spdlog::error("inode {} cannot be erased: {}", ino, erased.error().message());
+}
+
+void Files::not_backed(Handle& handle) {
+    if (std::exchange(handle.backing, nullptr) != nullptr) cache_.not_backed(*handle.object);
 }
 
 Result<ReadView> Files::read(Handle& handle, std::uint64_t offset, std::size_t length) {

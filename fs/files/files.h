@@ -43,6 +43,8 @@ struct Handle {
     ObjectPtr object;
     const bool writes;
     std::atomic<bool> closing = false;  ///< a descriptor of it was closed after the last write
+    /// Set: the kernel reads and writes this file for the program, and does not ask us.
+    std::shared_ptr<ObjectFile> backing{};
 };
 
 /// What both fronts - the FUSE mount and the mapper socket - do with a name: the one place where
@@ -72,7 +74,8 @@ class Files final : private Catalog {
                   Namespace::RenameFlag flag);
 
     /// xattrs: user.* and, as far as the kernel lets them through, others are stored; user.kvfs.*
-    /// are the file's controls and state: pin (settable), tier, hits, resident, crc32c (read only).
+    /// are the file's controls and state: pin (settable), tier, hits, resident, crc32c (read only),
+    /// scratch (settable on directories).
     /// On the root: user.kvfs.stats, the daemon's statistics as JSON, and user.kvfs.socket.
     /// Errors: as Namespace; EPERM - a read-only user.kvfs.*; ENOTSUP - an unknown one; EINVAL - a
     /// value that does not parse.
@@ -87,6 +90,7 @@ class Files final : private Catalog {
     struct OpenFlags {
         bool write = false;
         bool truncate = false;
+        bool backing = false;  ///< the front can have the kernel serve Handle::backing
     };
     /// Errors: ENOENT, ESTALE - gone (the kernel then looks the name up again); EISDIR; EIO.
     Result<std::unique_ptr<Handle>> open(Ino ino, OpenFlags flags);
@@ -96,10 +100,14 @@ class Files final : private Catalog {
         Attributes attributes;
         std::unique_ptr<Handle> handle;
     };
-    Result<Created> create(Ino parent, std::string_view name, const Namespace::NewInode& what);
+    Result<Created> create(Ino parent, std::string_view name, const Namespace::NewInode& what,
+                           bool backing = false);
+    /// After all the kernel does not: forget Handle::backing.
+    void not_backed(Handle& handle);
     /// A program closes a descriptor: release() is on its way, if there is no other. Mapper clients
     /// that ask for the file wait for it.
     void closing(Handle& handle);
+    bool is_scratch(const Handle& handle) const;
     /// Closes; the last writer's release seals the file.
     void release(std::unique_ptr<Handle> handle);
 

@@ -10,7 +10,8 @@ namespace kvfs {
 namespace {
 
 constexpr std::string_view kPrefix = "user.kvfs.";
-constexpr std::array<std::string_view, 5> kFileState{"tier", "resident", "hits", "crc32c", "pin"};
+constexpr std::array<std::string_view, 6> kFileState{"tier",   "resident", "hits",
+                                                     "crc32c", "pin",      "scratch"};
 constexpr std::array<std::string_view, 2> kRootState{"stats", "socket"};
 
 bool is_state(std::string_view name) { return name.starts_with(kPrefix); }
@@ -47,9 +48,18 @@ std::string Files::tier_of(Ino ino, std::uint64_t* dram_bytes) const {
 Result<std::string> Files::state_xattr(const Inode& inode, std::string_view key) {
     if (inode.ino == kRootIno && key == "stats") return statistics();
     if (inode.ino == kRootIno && key == "socket") return socket_path_;
+    if (inode.is_directory() && key == "scratch") return std::string(inode.scratch ? "1" : "0");
     if (!inode.is_regular()) return Error{ENODATA};
     if (key == "pin") return std::string(inode.pinned ? "1" : "0");
     if (key == "hits") return std::to_string(inode.hits + cache_.pending_use(inode.ino).hits);
+    if (key == "scratch") {
+        bool scratch = false;
+        if (const auto live = cache_.residency(inode.ino))
+            scratch = live->scratch;
+        else if (const auto placement = names_.placement(inode.ino))
+            scratch = placement->scratch;
+        return std::string(scratch ? "1" : "0");
+    }
     if (key == "tier") return tier_of(inode.ino, nullptr);
     if (key == "resident") {
         std::uint64_t dram_bytes = 0;
@@ -81,9 +91,12 @@ Status Files::set_xattr(Ino ino, std::string_view name, std::string_view value,
     const std::string_view key = name.substr(kPrefix.size());
     const auto inode = names_.get(ino);
     if (!inode) return inode.error();
-    if (key == "pin" && inode->is_regular()) {
+    const bool pins = key == "pin" && inode->is_regular();
+    if (pins || (key == "scratch" && inode->is_directory())) {
         if (value != "0" && value != "1") return Error{EINVAL};
-        const auto changed = change(ino, {.pinned = value == "1"});
+        Namespace::Change wanted;
+        (pins ? wanted.pinned : wanted.scratch) = value == "1";
+        const auto changed = change(ino, wanted);
         return changed ? Status{} : Status(changed.error());
     }
     for (const auto& known : kFileState)
@@ -100,7 +113,8 @@ Result<std::vector<std::string>> Files::xattrs(Ino ino) {
 
 Status Files::remove_xattr(Ino ino, std::string_view name) {
     if (!is_state(name)) return names_.remove_xattr(ino, name);
-    if (name.substr(kPrefix.size()) == "pin")
+    const std::string_view key = name.substr(kPrefix.size());
+    if (key == "pin" || key == "scratch")
         return set_xattr(ino, name, "0", Namespace::XattrMode::any);
     return Error{EPERM};
 }

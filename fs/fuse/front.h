@@ -11,6 +11,7 @@
 
 #include "fs/base/mutex.h"
 #include "fs/files/files.h"
+#include "fs/fuse/backing_files.h"
 #include "fs/fuse/lingering.h"
 #include "fs/fuse/listing.h"
 
@@ -61,7 +62,9 @@ struct Front {
     std::function<void()> ready;
     std::function<void()> on_request;
     RingTransport* rings = nullptr;  ///< none: all goes by /dev/fuse
+    int device = -1;                 ///< the session's descriptor
     OpenTable<Handle> handles{};
+    BackingFiles backing_files{};
     OpenTable<Listing> listings{};
     Lingering lingering{files};
     std::atomic<unsigned> busy = 0;  ///< requests being served

@@ -76,6 +76,10 @@ void greet(void* user_data, fuse_conn_info* connection) {
           std::uint64_t{FUSE_CAP_DIRECT_IO_ALLOW_MMAP}}) {
         fuse_set_feature_flag(connection, wanted);
     }
+    if (fuse_set_feature_flag(connection, FUSE_CAP_PASSTHROUGH)) {
+        connection->max_backing_stack_depth = FUSE_BACKING_STACKED_OVER;  // a container's overlay
+        front.backing_files.offer(front.device);
+    }
     // One copy, between the program's memory and the arena; splicing through a pipe makes it two.
     for (const std::uint64_t unwanted :
          {std::uint64_t{FUSE_CAP_SPLICE_READ}, std::uint64_t{FUSE_CAP_SPLICE_WRITE},
@@ -224,6 +228,7 @@ Status FuseMount::Impl::open() {
         }
         front_.rings = rings_.get();
     }
+    front_.device = fuse_session_fd(session_);
     {
         MutexLock lock(mutex_);
         deaf_ = false;
@@ -318,7 +323,8 @@ void FuseMount::Impl::stop() {
 
 void FuseMount::Impl::release_handles(bool abandoned) {
     for (auto& handle : front_.handles.take_all()) {
-        if (abandoned && handle->writes) continue;  // never finished: not to be served as a file
+        // Never finished: not to be served as a file. A scratch file is whatever it is.
+        if (abandoned && handle->writes && !front_.files.is_scratch(*handle)) continue;
         const Status released = fuse::checked("release", [&]() -> Status {
             front_.files.release(std::move(handle));
             return {};

@@ -7,21 +7,30 @@
 namespace kvfs::fuse {
 namespace {
 
-Files::OpenFlags to_flags(const fuse_file_info& fi) {
-    return {.write = (fi.flags & O_ACCMODE) != O_RDONLY, .truncate = (fi.flags & O_TRUNC) != 0};
+Files::OpenFlags to_flags(const Front& front, const fuse_file_info& fi) {
+    return {.write = (fi.flags & O_ACCMODE) != O_RDONLY,
+            .truncate = (fi.flags & O_TRUNC) != 0,
+            .backing = front.backing_files.offered()};
 }
 
 /// Hands the handle to the kernel. Direct: bytes go between the program's memory and the arena, and
-/// are not kept a second time in the page cache.
+/// are not kept a second time in the page cache; and those of scratch files do not come to us at
+/// all.
 void give(fuse_req_t req, fuse_file_info& fi, std::unique_ptr<Handle> handle) {
+    Front& front = front_of(req);
+    if (handle->backing != nullptr) {
+        fi.backing_id = front.backing_files.add(handle->ino, handle->backing->backing_fd());
+        if (fi.backing_id == 0) front.files.not_backed(*handle);
+    }
+    fi.direct_io = handle->backing == nullptr;
+    fi.parallel_direct_writes = fi.direct_io;
     fi.noflush = !handle->writes;
-    fi.fh = front_of(req).handles.add(std::move(handle));
-    fi.direct_io = 1;
-    fi.parallel_direct_writes = 1;
+    fi.fh = front.handles.add(std::move(handle));
 }
 
 void take_back(Front& front, std::uint64_t number) {
     auto handle = front.handles.take(number);
+    if (handle->backing != nullptr) front.backing_files.remove(handle->ino);
     const Status released = checked("release", [&]() -> Status {
         front.files.release(std::move(handle));
         return {};
@@ -32,7 +41,7 @@ void take_back(Front& front, std::uint64_t number) {
 void open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
     Front& front = front_of(req);
     const Status opened = stale_if_gone(checked("open", [&]() -> Status {
-        auto handle = front.files.open(ino, to_flags(*fi));
+        auto handle = front.files.open(ino, to_flags(front, *fi));
         if (!handle.ok()) return handle.error();
         give(req, *fi, std::move(*handle));
         return {};
@@ -47,7 +56,7 @@ Result<Attributes> open_existing(fuse_req_t req, fuse_ino_t parent, const char* 
     Front& front = front_of(req);
     auto attributes = front.files.lookup(parent, name);
     if (!attributes.ok()) return attributes;
-    auto handle = front.files.open(attributes->inode.ino, to_flags(fi));
+    auto handle = front.files.open(attributes->inode.ino, to_flags(front, fi));
     if (!handle.ok()) return handle.error();
     give(req, fi, std::move(*handle));
     return attributes;
@@ -58,7 +67,7 @@ void create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, fu
     const auto attributes = checked("create", [&]() -> Result<Attributes> {
         auto what = new_inode(req, parent, (mode & ~static_cast<mode_t>(S_IFMT)) | S_IFREG);
         if (!what.ok()) return what.error();
-        auto created = front.files.create(parent, name, *what);
+        auto created = front.files.create(parent, name, *what, front.backing_files.offered());
         if (created.ok()) {
             give(req, *fi, std::move(created->handle));
             return std::move(created->attributes);

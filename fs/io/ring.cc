@@ -31,8 +31,10 @@ constexpr int kNoRegion = -1;
 /// smaller ones cost more processor time; among 256 KiB to 4 MiB this was the fastest here.
 constexpr std::size_t kPieceBytes = 512 << 10;
 
+enum class Kind { read, write, sync };
+
 struct Transfer {
-    bool is_write;
+    Kind kind;
     int fd;
     std::byte* at;
     std::size_t length;
@@ -67,10 +69,10 @@ std::optional<std::int64_t> advance(Transfer& transfer, int result) {
     if (result == -ECANCELED || result == -EINTR) return std::nullopt;
     if (result < 0) return result;
     transfer.moved += static_cast<std::size_t>(result);
-    const bool is_whole = transfer.moved == transfer.length;
-    if (!is_whole && transfer.is_write && result == 0) return -EIO;
+    const bool is_whole = transfer.moved == transfer.length, is_write = transfer.kind == Kind::write;
+    if (!is_whole && is_write && result == 0) return -EIO;
     if (!is_whole && result > 0 &&
-        (transfer.is_write || !at_end_of_file(transfer.fd, transfer.offset + transfer.moved)))
+        (is_write || !at_end_of_file(transfer.fd, transfer.offset + transfer.moved)))
         return std::nullopt;
     return static_cast<std::int64_t>(transfer.moved);
 }
@@ -173,7 +175,7 @@ void Ring::Impl::start_pieces(Transfer whole) {
     for (std::size_t from = 0; from < whole.length; from += kPieceBytes) {
         const std::size_t length = std::min(kPieceBytes, whole.length - from);
         start_transfer(std::make_unique<Transfer>(
-            Transfer{whole.is_write, whole.fd, whole.at + from, length, whole.offset + from,
+            Transfer{whole.kind, whole.fd, whole.at + from, length, whole.offset + from,
                      [pieces](std::int64_t result) {
                          // Short only at the end of the file, so the sum is what lies before it.
                          if (result < 0) pieces->error = result;
@@ -204,11 +206,14 @@ void Ring::Impl::prepare(std::unique_ptr<Transfer> transfer) {
     const auto bytes = static_cast<unsigned>(length);
     const std::uint64_t offset = transfer->offset + transfer->moved;
     const int index = region_index(at, length);
-    if (index != kNoRegion && transfer->is_write)
+    const bool is_write = transfer->kind == Kind::write;
+    if (transfer->kind == Kind::sync)
+        ::io_uring_prep_fsync(sqe, transfer->fd, 0);
+    else if (index != kNoRegion && is_write)
         ::io_uring_prep_write_fixed(sqe, transfer->fd, at, bytes, offset, index);
     else if (index != kNoRegion)
         ::io_uring_prep_read_fixed(sqe, transfer->fd, at, bytes, offset, index);
-    else if (transfer->is_write)
+    else if (is_write)
         ::io_uring_prep_write(sqe, transfer->fd, at, bytes, offset);
     else
         ::io_uring_prep_read(sqe, transfer->fd, at, bytes, offset);
@@ -361,12 +366,16 @@ Status Ring::register_region(std::span<std::byte> region) { return impl_->regist
 void Ring::drain() { impl_->drain(); }
 
 void Ring::read(int fd, std::span<std::byte> into, std::uint64_t offset, Done done) {
-    impl_->start_pieces({false, fd, into.data(), into.size(), offset, std::move(done)});
+    impl_->start_pieces({Kind::read, fd, into.data(), into.size(), offset, std::move(done)});
 }
 
 void Ring::write(int fd, std::span<const std::byte> from, std::uint64_t offset, Done done) {
     auto* at = const_cast<std::byte*>(from.data());  // io_uring has one buffer type for both ways
-    impl_->start_pieces({true, fd, at, from.size(), offset, std::move(done)});
+    impl_->start_pieces({Kind::write, fd, at, from.size(), offset, std::move(done)});
+}
+
+void Ring::sync(int fd, Done done) {
+    impl_->start_pieces({Kind::sync, fd, nullptr, 0, 0, std::move(done)});
 }
 
 }  // namespace kvfs

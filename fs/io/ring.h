@@ -9,7 +9,7 @@
 
 namespace kvfs {
 
-/// One io_uring and the thread that reaps it: asynchronous reads and writes of files.
+/// One io_uring and the thread that reaps it: asynchronous reads, writes and syncs of files.
 ///
 /// Memory that was registered (register_region) is used as a fixed buffer whenever a transfer lies
 /// inside it; callers need not know. The kernel gets transfers in pieces of 512 KiB. Those beyond
@@ -47,6 +47,8 @@ class Ring {
 
     void read(int fd, std::span<std::byte> into, std::uint64_t offset, Done done);
     void write(int fd, std::span<const std::byte> from, std::uint64_t offset, Done done);
+    /// fsync: what was written to `fd` before survives a power loss. Result 0.
+    void sync(int fd, Done done);
 
   private:
     class Impl;

@@ -36,6 +36,7 @@ Inode make_inode(Ino ino, const Inode& directory, std::string_view name,
     inode.gid = what.gid;
     inode.nlink = inode.is_directory() ? 2 : 1;
     inode.size = what.symlink_target.size();
+    inode.scratch = directory.scratch && !inode.is_symlink();
     inode.atime_ns = inode.mtime_ns = inode.ctime_ns = inode.btime_ns = wall_ns();
     inode.name = name;
     return inode;
@@ -205,6 +206,7 @@ Result<Inode> Namespace::change(Ino ino, const Change& change) {
         if (change.atime_ns) inode->atime_ns = *change.atime_ns;
         if (change.mtime_ns) inode->mtime_ns = *change.mtime_ns;
         if (change.pinned) inode->pinned = *change.pinned;
+        if (change.scratch) inode->scratch = *change.scratch;
         inode->ctime_ns = wall_ns();
         if (Status put = edit.put_inode(*inode); !put) return put.error();
         return inode;

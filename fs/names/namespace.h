@@ -127,6 +127,7 @@ class Namespace {
         std::optional<std::int64_t> atime_ns{};
         std::optional<std::int64_t> mtime_ns{};
         std::optional<bool> pinned{};
+        std::optional<bool> scratch{};
     };
     Result<Inode> change(Ino ino, const Change& change);
 

@@ -10,9 +10,12 @@ static_assert(std::endian::native == std::endian::little,
               "values are written as they lie in memory");
 
 constexpr std::uint8_t kInodeVersion = 1;
-constexpr std::uint8_t kPlacementVersion = 1;
-constexpr std::uint8_t kPinned = 1;   // InodeRecord::flags
-constexpr std::uint8_t kScratch = 1;  // PlacementRecord::flags
+constexpr std::uint8_t kPlacementVersion = 2;
+// InodeRecord::flags
+constexpr std::uint8_t kPinned = 1;
+constexpr std::uint8_t kScratchInode = 2;
+// PlacementRecord::flags
+constexpr std::uint8_t kScratch = 1;
 
 /// Followed by the name. Members are ordered so that there is no padding.
 struct InodeRecord {
@@ -43,8 +46,9 @@ struct PlacementRecord {
     std::uint32_t chunks;
     std::uint64_t store_uid;
     std::uint64_t size;
+    std::uint64_t held_bytes;
 };
-static_assert(sizeof(PlacementRecord) == 24 &&
+static_assert(sizeof(PlacementRecord) == 32 &&
               std::has_unique_object_representations_v<PlacementRecord>);
 
 Error damaged(const char* what, Ino ino) {
@@ -79,7 +83,8 @@ Result<Dentry> decode_dentry(std::string_view value) {
 std::string encode(const Inode& inode) {
     InodeRecord fixed{};
     fixed.version = kInodeVersion;
-    fixed.flags = inode.pinned ? kPinned : 0;
+    fixed.flags = static_cast<std::uint8_t>((inode.pinned ? kPinned : 0) |
+                                            (inode.scratch ? kScratchInode : 0));
     fixed.mode = inode.mode;
     fixed.uid = inode.uid;
     fixed.gid = inode.gid;
@@ -119,6 +124,7 @@ Result<Inode> decode_inode(Ino ino, std::string_view value) {
     inode.btime_ns = fixed.btime_ns;
     inode.hits = fixed.hits;
     inode.pinned = (fixed.flags & kPinned) != 0;
+    inode.scratch = (fixed.flags & kScratchInode) != 0;
     inode.name = value.substr(sizeof fixed);
     return inode;
 }
@@ -130,6 +136,7 @@ std::string encode(const Placement& placement) {
     fixed.chunks = static_cast<std::uint32_t>(placement.chunk_crcs.size());
     fixed.store_uid = placement.store_uid;
     fixed.size = placement.size;
+    fixed.held_bytes = placement.held_bytes;
     const std::size_t crc_bytes = placement.chunk_crcs.size() * sizeof(std::uint32_t);
     std::string value(sizeof fixed + crc_bytes, '\0');
     std::memcpy(value.data(), &fixed, sizeof fixed);
@@ -151,6 +158,7 @@ Result<Placement> decode_placement(Ino ino, std::string_view value) {
     placement.scratch = (fixed.flags & kScratch) != 0;
     placement.store_uid = fixed.store_uid;
     placement.size = fixed.size;
+    placement.held_bytes = fixed.held_bytes;
     placement.chunk_crcs.resize(fixed.chunks);
     if (crc_bytes != 0) {
         std::memcpy(placement.chunk_crcs.data(), value.data() + sizeof fixed, crc_bytes);

@@ -7,7 +7,6 @@
 #include <string>
 #include <vector>
 
-#include "fs/base/fd.h"
 #include "fs/base/result.h"
 
 namespace kvfs {
@@ -45,6 +44,31 @@ class ObjectReader {
     virtual int direct_fd() const { return -1; }
 };
 
+/// An object that is rewritten in place: what is behind a scratch file. read() is as of any object.
+class ObjectFile : public ObjectReader {
+  public:
+    /// Writes all of `from`, or fails: `done` as of read(). Any offset, length and memory; fastest,
+    /// past the page cache, where all three are multiples of 4096.
+    virtual void write(std::uint64_t offset, std::span<const std::byte> from,
+                       std::function<void(std::int64_t)> done) = 0;
+    /// These wait for the file system.
+    virtual Status truncate(std::uint64_t size) = 0;
+    /// Room for [offset, offset + length) that later writes find; the size grows unless
+    /// `keep_size`.
+    virtual Status allocate(std::uint64_t offset, std::uint64_t length, bool keep_size) = 0;
+
+    struct Extent {
+        std::uint64_t size = 0;
+        std::uint64_t held_bytes = 0;  ///< fewer than `size` where it has holes
+        std::int64_t mtime_ns = 0;
+    };
+    virtual Result<Extent> extent() const = 0;
+
+    /// A descriptor, for reading and writing, that the kernel may serve programs through without
+    /// asking us again; -1 when there is no such thing. Owned by this.
+    virtual int backing_fd() const { return -1; }
+};
+
 /// A tier below DRAM: keeps whole objects under their id. All stores pass tests/contract.
 ///
 /// An object appears whole under its id or not at all, and is then immutable; put replaces, also
@@ -71,13 +95,16 @@ class ObjectStore {
     /// Errors: ENOENT.
     virtual Result<std::unique_ptr<ObjectReader>> open(ObjectId id) = 0;
 
-    /// Opens `id` for reading and writing in place, creating it empty when absent: the file behind
-    /// a scratch file. The caller does the I/O. Errors: ENOTSUP - this store has only whole
-    /// objects.
-    virtual Result<UniqueFd> open_in_place(ObjectId id) {
+    /// Opens `id` for reading and writing in place, creating it empty when absent. Errors: ENOTSUP -
+    /// this store has only whole objects.
+    virtual Result<std::unique_ptr<ObjectFile>> open_in_place(ObjectId id) {
         static_cast<void>(id);
         return Error{ENOTSUP, name() + " has no files that can be written in place"};
     }
+
+    /// All that was done to the object so far survives a power loss when `done` runs: once, on any
+    /// thread, with 0 or a negative errno (-ENOENT: no such object).
+    virtual void sync(ObjectId id, std::function<void(std::int64_t)> done) = 0;
 
     /// Relabels the object (a scratch file's size, a changed mode). Errors: ENOENT.
     virtual Status relabel(ObjectId id, const ObjectLabel& label) = 0;

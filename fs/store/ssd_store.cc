@@ -12,6 +12,7 @@
 #include "fs/base/mutex.h"
 #include "fs/store/object_files.h"
 #include "fs/store/ssd_directory.h"
+#include "fs/store/ssd_file.h"
 #include "fs/store/worker.h"
 
 namespace kvfs {
@@ -258,19 +259,20 @@ Result<std::unique_ptr<ObjectReader>> SsdStore::open(ObjectId id) {
         std::make_unique<SsdReader>(impl_, impl_->ring(), std::move(fd)));
 }
 
-Result<UniqueFd> SsdStore::open_in_place(ObjectId id) {
+Result<std::unique_ptr<ObjectFile>> SsdStore::open_in_place(ObjectId id) {
     const std::string path = impl_->files().path_of(id);
-    // Without O_DIRECT: the caller reads and writes at any offset.
-    const auto open_it = [&] {
-        return UniqueFd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-    };
-    UniqueFd fd = open_it();
-    if (!fd && errno == ENOENT) {
-        if (Status status = impl_->files().make_directories(id); !status) return status.error();
-        fd = open_it();
-    }
-    if (!fd) return errno_error("open " + path);
-    return fd;
+    auto file = open_ssd_file(path, impl_, impl_->ring());
+    if (file || file.error().code != ENOENT) return file;
+    if (Status status = impl_->files().make_directories(id); !status) return status.error();
+    return open_ssd_file(path, impl_, impl_->ring());
+}
+
+void SsdStore::sync(ObjectId id, std::function<void(std::int64_t)> done) {
+    const auto fd = std::make_shared<UniqueFd>(
+        ::open(impl_->files().path_of(id).c_str(), O_RDONLY | O_CLOEXEC));
+    if (!*fd) return done(-errno);
+    impl_->ring().sync(fd->get(),
+                       [fd, done = std::move(done)](std::int64_t result) { done(result); });
 }
 
 Status SsdStore::relabel(ObjectId id, const ObjectLabel& label) {

@@ -42,7 +42,8 @@ class SsdStore final : public ObjectStore {
     void put(ObjectId id, const ObjectLabel& label, std::vector<std::span<const std::byte>> pieces,
              std::function<void(Status)> done) override;
     Result<std::unique_ptr<ObjectReader>> open(ObjectId id) override;
-    Result<UniqueFd> open_in_place(ObjectId id) override;
+    Result<std::unique_ptr<ObjectFile>> open_in_place(ObjectId id) override;
+    void sync(ObjectId id, std::function<void(std::int64_t)> done) override;
     Status relabel(ObjectId id, const ObjectLabel& label) override;
     Status remove(ObjectId id) override;
     Status scan(const std::function<bool(ObjectId, const ObjectLabel&)>& visit) override;

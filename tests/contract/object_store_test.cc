@@ -333,19 +333,28 @@ STORE_TEST(threads_do_not_disturb_each_other) {
 }
 
 STORE_TEST(objects_in_place_are_written_at_any_offset_or_not_at_all) {
-    auto fd = store.open_in_place(1);
-    if (!fd) {
-        cr_expect_eq(fd.error().code, ENOTSUP);
+    auto file = store.open_in_place(1);
+    if (!file) {
+        cr_expect_eq(file.error().code, ENOTSUP);
         return;
     }
-    cr_assert_eq(::pwrite(fd->get(), "hello", 5, 3), 5);
-    cr_assert(store.relabel(1, {.path = "scratch", .size = 8}).ok());
+    const Mapping blocks = patterned(8192, 7);
+    const std::string hello = "hello";
+    cr_expect_eq(write_now(**file, 4096, blocks.bytes()), 8192);
+    cr_expect_eq(write_now(**file, 3, std::as_bytes(std::span(hello))), 5);
+    cr_assert(store.relabel(1, {.path = "scratch", .size = 12'288}).ok());
 
     auto again = store.open_in_place(1);
     cr_assert(again.ok());
-    std::array<char, 9> text{};
-    cr_expect_eq(::pread(again->get(), text.data(), 9, 0), 8);
-    cr_expect_str_eq(text.data() + 3, "hello");
+    const auto extent = (*again)->extent();
+    cr_assert(extent.ok());
+    cr_expect_eq(extent->size, 12'288U);
+    const Mapping read = patterned(12'288, 8);
+    cr_expect_eq(read_now(**again, 0, read.bytes()), 12'288);
+    cr_expect_eq(std::memcmp(read.data() + 3, "hello", 5), 0);
+    cr_expect_eq(std::memcmp(read.data() + 4096, blocks.data(), 8192), 0);
+    cr_expect_eq(sync_now(store, 1), 0);
+    cr_expect_eq(sync_now(store, 2), -ENOENT);
     const auto found = scan_all(store);
     cr_assert_eq(found.size(), 1U);
     cr_expect(found[0].second.path == "scratch");

@@ -91,7 +91,12 @@ class FaultyStore final : public ObjectStore {
             std::make_unique<Reader>(*this, std::shared_ptr<ObjectReader>(*std::move(reader))));
     }
 
-    Result<UniqueFd> open_in_place(ObjectId id) override { return below_->open_in_place(id); }
+    Result<std::unique_ptr<ObjectFile>> open_in_place(ObjectId id) override {
+        return below_->open_in_place(id);
+    }
+    void sync(ObjectId id, std::function<void(std::int64_t)> done) override {
+        below_->sync(id, std::move(done));
+    }
     Status relabel(ObjectId id, const ObjectLabel& label) override {
         return below_->relabel(id, label);
     }

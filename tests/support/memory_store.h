@@ -44,6 +44,11 @@ class MemoryStore final : public ObjectStore {
             std::make_unique<Reader>(worker_, found->second.bytes));
     }
 
+    void sync(ObjectId id, std::function<void(std::int64_t)> done) override {
+        MutexLock lock(mutex_);
+        done(objects_.contains(id) ? 0 : -ENOENT);
+    }
+
     Status relabel(ObjectId id, const ObjectLabel& label) override {
         MutexLock lock(mutex_);
         const auto found = objects_.find(id);

@@ -44,6 +44,19 @@ inline std::int64_t read_now(ObjectReader& reader, std::uint64_t offset,
     return result.get_future().get();
 }
 
+inline std::int64_t write_now(ObjectFile& file, std::uint64_t offset,
+                              std::span<const std::byte> from) {
+    std::promise<std::int64_t> result;
+    file.write(offset, from, [&](std::int64_t it) { result.set_value(it); });
+    return result.get_future().get();
+}
+
+inline std::int64_t sync_now(ObjectStore& store, ObjectId id) {
+    std::promise<std::int64_t> result;
+    store.sync(id, [&](std::int64_t it) { result.set_value(it); });
+    return result.get_future().get();
+}
+
 /// Whether the object's bytes are these and no more.
 inline bool reads_as(ObjectReader& reader, std::span<const std::byte> bytes) {
     const Mapping into = patterned(bytes.size() + 4096, 0xbad);
