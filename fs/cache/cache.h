@@ -128,9 +128,9 @@ class Cache {
     /// `closing`: closing() has announced it.
     bool closed(ObjectPtr object, bool writes, bool closing = false, bool backed = false);
     /// For whoever has just opened it: the file behind a scratch file, if the kernel may serve this
-    /// handle out of that; else null. It may when it serves all handles so, or this is the only
-    /// one. Stays so until closed() of this handle says that it was `backed`.
-    std::shared_ptr<ObjectFile> back(Object& object);
+    /// handle out of that; else null. It may when it serves all handles so, or, if `worth_it`, this
+    /// is the only one. Stays so until closed() of this handle says that it was `backed`.
+    std::shared_ptr<ObjectFile> back(Object& object, bool worth_it);
     /// The kernel would not.
     void not_backed(Object& object);
     /// What the file is from now on, if a store can have it so. Errors: ENOSPC.

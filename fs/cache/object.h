@@ -50,6 +50,7 @@ struct Object {
     unsigned writers GUARDED_BY(mutex) = 0;  ///< of these, for writing
     unsigned closing GUARDED_BY(mutex) = 0;  ///< of these, with a close on its way
     unsigned backed GUARDED_BY(mutex) = 0;   ///< of handles: served by the kernel, past us
+    std::int64_t backing_mtime_ns GUARDED_BY(mutex) = 0;  ///< last seen, while `backed`
     unsigned writes_in_flight GUARDED_BY(mutex) = 0;
     bool unfinished GUARDED_BY(mutex) = false;  ///< sealed by a sync, and its writer goes on
     bool unlinked GUARDED_BY(mutex) = false;

@@ -54,8 +54,8 @@ void Cache::measure(Object& object) const {
     const auto extent = object.scratch_file->extent();
     if (!extent) return;
     object.size = extent->size;
-    if (object.backed > 0)
-        object.modified_ns = std::max(object.modified_ns.load(), extent->mtime_ns);
+    if (object.backed > 0 && extent->mtime_ns > object.backing_mtime_ns)
+        object.modified_ns = object.backing_mtime_ns = extent->mtime_ns;
     const MutexLock lock(object.store->mutex);
     object.store->used += extent->held_bytes;
     object.store->used -= std::min(object.store->used, object.charged);
@@ -80,13 +80,15 @@ void Cache::measure_backed() {
     backed_.insert(backed_.end(), all.begin(), all.end());
 }
 
-std::shared_ptr<ObjectFile> Cache::back(Object& object) {
+std::shared_ptr<ObjectFile> Cache::back(Object& object, bool worth_it) {
     const MutexLock lock(object.mutex);
     if (object.state != Object::State::scratch || object.converting) return nullptr;
-    if (object.backed == 0 && object.handles > 1) return nullptr;
+    if (object.backed == 0 && (!worth_it || object.handles > 1)) return nullptr;
     const auto file = scratch_file(object);
     if (!file || (*file)->backing_fd() < 0) return nullptr;
     if (++object.backed == 1) {
+        const auto extent = (*file)->extent();
+        object.backing_mtime_ns = extent ? extent->mtime_ns : 0;
         const auto self = live(object.id);
         const MutexLock backed_lock(backed_mutex_);
         backed_.emplace_back(self);

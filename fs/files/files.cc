@@ -21,6 +21,11 @@ Result<std::unique_ptr<Files>> Files::open(Namespace& names, Cache& cache) {
     return files;
 }
 
+/// Surely a scratch file, if it has bytes; smaller ones may have become one.
+bool Files::in_place(const Inode& inode) const {
+    return inode.scratch || inode.size > cache_.file_bytes_max();
+}
+
 Attributes Files::describe(Inode inode) const {
     Attributes shown;
     if (inode.is_regular()) {
@@ -29,7 +34,7 @@ Attributes Files::describe(Inode inode) const {
             inode.size = live->size;
             inode.mtime_ns = std::max(inode.mtime_ns, live->modified_ns);
             held = live->held_bytes;
-        } else if (inode.scratch) {
+        } else if (in_place(inode)) {
             if (const auto placement = names_.placement(inode.ino); placement && placement->scratch)
                 held = placement->held_bytes;
         }
@@ -72,7 +77,10 @@ Result<Attributes> Files::change(Ino ino, const Namespace::Change& change) {
     if (!inode) return inode.error();
     if (change.pinned) cache_.set_pinned(ino, *change.pinned);
     if (change.mtime_ns && !change.size)
-        if (const ObjectPtr object = cache_.live(ino)) object->modified_ns = *change.mtime_ns;
+        if (const ObjectPtr object = cache_.live(ino)) {
+            static_cast<void>(cache_.residency(ino));  // what the kernel wrote was before this
+            object->modified_ns = *change.mtime_ns;
+        }
     return describe(std::move(*inode));
 }
 
@@ -124,6 +132,12 @@ Status Files::rename(Ino parent, std::string_view name, Ino new_parent, std::str
 
 // --- bytes ---------------------------------------------------------------------------------------
 
+/// Without a store for it, it is as other files are.
+void Files::born_scratch(const Handle& handle) {
+    if (const Status made = cache_.make_scratch(handle.object); !made)
+        spdlog::warn("inode {} is no scratch file: {}", handle.ino, made.error().message());
+}
+
 Result<std::unique_ptr<Handle>> Files::open(Ino ino, OpenFlags flags) {
     const auto inode = names_.get(ino);
     if (!inode) return inode.error().code == ENOENT ? Error{ESTALE} : inode.error();
@@ -138,8 +152,10 @@ Result<std::unique_ptr<Handle>> Files::open(Ino ino, OpenFlags flags) {
             release(std::move(handle));
             return cut.error();
         }
+        if (inode->scratch) born_scratch(*handle);
     }
-    if (flags.backing) handle->backing = cache_.back(*handle->object);
+    // Small ones are served by us: they need no alignment then, as cache files do not (R2).
+    if (flags.backing) handle->backing = cache_.back(*handle->object, in_place(*inode));
     return handle;
 }
 
@@ -151,10 +167,8 @@ Result<Files::Created> Files::create(Ino parent, std::string_view name,
     if (Status opened = cache_.opened(*object, true); !opened) return opened.error();
     auto handle = std::make_unique<Handle>(inode->ino, std::move(object), true);
     if (inode->scratch) {
-        // Without a store for it, it is as other files are.
-        if (const Status made = cache_.make_scratch(handle->object); !made)
-            spdlog::warn("inode {} is no scratch file: {}", inode->ino, made.error().message());
-        if (backing) handle->backing = cache_.back(*handle->object);
+        born_scratch(*handle);
+        if (backing) handle->backing = cache_.back(*handle->object, true);
     }
     return Created{describe(std::move(*inode)), std::move(handle)};
 }

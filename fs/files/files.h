@@ -186,6 +186,8 @@ class Files final : private Catalog {
     void goes_on(Handle& handle);
     Status clean_up();
     void recall();
+    bool in_place(const Inode& inode) const;
+    void born_scratch(const Handle& handle);
     Attributes describe(Inode inode) const;
     /// Bytes and record of an inode without a name go, now or with its last handle.
     void drop(const Inode& orphan);

@@ -69,7 +69,8 @@ std::optional<std::int64_t> advance(Transfer& transfer, int result) {
     if (result == -ECANCELED || result == -EINTR) return std::nullopt;
     if (result < 0) return result;
     transfer.moved += static_cast<std::size_t>(result);
-    const bool is_whole = transfer.moved == transfer.length, is_write = transfer.kind == Kind::write;
+    const bool is_whole = transfer.moved == transfer.length,
+               is_write = transfer.kind == Kind::write;
     if (!is_whole && is_write && result == 0) return -EIO;
     if (!is_whole && result > 0 &&
         (is_write || !at_end_of_file(transfer.fd, transfer.offset + transfer.moved)))

@@ -28,10 +28,9 @@ struct Inode {
     std::int64_t btime_ns = 0;
     std::uint64_t hits = 0;  ///< opens and mapper leases that found the file's bytes
     bool pinned = false;     ///< never a victim of eviction
-    /// A directory: files made in it are scratch files from birth, and directories in it as it is.
-    /// A regular file: it is a scratch file, or was one once.
+    /// A directory: what is made in it is as it is. A regular file: made as a scratch file.
     bool scratch = false;
-    std::string name;        ///< its last component; empty for the root
+    std::string name;  ///< its last component; empty for the root
 
     bool is_directory() const { return S_ISDIR(mode); }
     bool is_regular() const { return S_ISREG(mode); }
@@ -41,9 +40,9 @@ struct Inode {
 /// Where a regular file's bytes are below DRAM, and how to check them. A file without a record has
 /// no bytes that outlive the daemon.
 struct Placement {
-    bool scratch = false;         ///< rewritten in place at its store; not checksummed
-    std::uint64_t store_uid = 0;  ///< ObjectStore::uid(); 0: in no store
-    std::uint64_t size = 0;       ///< of the object
+    bool scratch = false;          ///< rewritten in place at its store; not checksummed
+    std::uint64_t store_uid = 0;   ///< ObjectStore::uid(); 0: in no store
+    std::uint64_t size = 0;        ///< of the object
     std::uint64_t held_bytes = 0;  ///< what a scratch file takes there: it may have holes
     /// CRC32C of every kChunkBytes; empty for scratch files.
     std::vector<std::uint32_t> chunk_crcs{};

@@ -47,7 +47,6 @@ Status Namespace::set_placement(Ino ino, const std::optional<Placement>& placeme
         Status unmarked = edit.write().remove(edit.tables().unplaced, Key(ino));
         if (!unmarked) return unmarked;
         inode->size = placement->size;
-        inode->scratch |= placement->scratch;
         if (Status put = edit.put_inode(*inode); !put) return put;
         return edit.put_placement(ino, *placement);
     };

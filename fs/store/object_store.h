@@ -95,8 +95,8 @@ class ObjectStore {
     /// Errors: ENOENT.
     virtual Result<std::unique_ptr<ObjectReader>> open(ObjectId id) = 0;
 
-    /// Opens `id` for reading and writing in place, creating it empty when absent. Errors: ENOTSUP -
-    /// this store has only whole objects.
+    /// Opens `id` for reading and writing in place, creating it empty when absent. Errors: ENOTSUP
+    /// - this store has only whole objects.
     virtual Result<std::unique_ptr<ObjectFile>> open_in_place(ObjectId id) {
         static_cast<void>(id);
         return Error{ENOTSUP, name() + " has no files that can be written in place"};
