@@ -169,7 +169,7 @@ compile_commands.json:          ## for editors and clang-tidy, into build/
 STRESS_SECONDS ?= 2
 run_tests := KVFS_BIN='$(abspath $(O))' KVFS_STRESS_SECONDS='$(STRESS_SECONDS)' NO_SKIP='$(NO_SKIP)' tests/run
 
-.PHONY: check asan tsan stress unit abi
+.PHONY: check check-clients asan tsan stress unit abi
 check: all abi $(unit) $(stress) $(fake) $(planted) ## every test; ARGS='--filter=suite/*' NO_SKIP=1
 	$(Q)$(run_tests) $(BUILD) all $(ARGS)
 
@@ -184,6 +184,9 @@ unit: all $(unit) $(fake)       ## the Criterion tests alone
 
 stress: all $(stress) $(fake) $(planted) ## the stress programs alone; STRESS_SECONDS=60
 	$(Q)$(run_tests) $(BUILD) stress
+
+check-clients: all              ## fio, NIXL, rsync, git, SQLite, ... on a mount; ARGS='fio git' NO_SKIP=1
+	$(Q)KVFS_BIN='$(abspath $(O))' NO_SKIP='$(NO_SKIP)' tests/clients/run $(ARGS)
 
 abi: all                        ## the library exports what gpumap.h declares, and nothing else
 	$(Q)$(call if_any,$(gpumap_map),tests/exports include/gpumap.h $(O)/libgpumap.so)
@@ -201,7 +204,7 @@ bench: all                      ## kvfs bench; ARGS='...'
 
 ##@ Lint
 headers := $(sort $(wildcard include/*.h include/*/*.h fs/*/*.h gpumap/*.h daemon/*.h tools/*.h tests/*/*.h tests/*/*/*.h))
-scripts := $(wildcard tools/bootstrap tools/demo tools/mount.kvfs tests/run tests/exports tests/lint_self tests/man_pages .ci/run)
+scripts := $(wildcard tools/bootstrap tools/demo tools/mount.kvfs tests/run tests/exports tests/lint_self tests/man_pages $(filter-out %.py,$(wildcard tests/clients/*)) .ci/run)
 pages   := $(sort $(wildcard man/*.[1-8]))
 product_src := $(filter-out tests/%,$(all_src))
 
