@@ -127,9 +127,9 @@ po::options_description options() {
     options.add_options()  //
         ("only", po::value<std::vector<std::string>>()->value_name("NAME"),
          "of read, write, small, random, mapper, lease, names, prompt, list, ssd, scratch; may be "
-         "given again")                                                                     //
-        ("quick", po::bool_switch(), "fewer rounds and bytes: under 40 s, and more noise")  //
-        ("json", po::bool_switch(), "one JSON document, with every sample")                 //
+         "given again")                                                                   //
+        ("quick", po::bool_switch(), "fewer rounds and bytes: a minute, and more noise")  //
+        ("json", po::bool_switch(), "one JSON document, with every sample")               //
         ("ssd", po::value<std::string>()->default_value("/var/tmp")->value_name("DIR"),
          "a directory on the SSD to be measured")  //
         ("kvfsd", po::value<std::string>()->value_name("PATH"),
