@@ -27,8 +27,11 @@ struct BenchRow {
     Samples kvfs;
     Samples reference;           ///< no values: a figure by itself
     std::string reference_name;  ///< "tmpfs"
-    double goal = 0;             ///< ratio that is aimed at; 0: none
+    // A row has one goal at most.
+    double goal = 0;         ///< ratio that is aimed at; 0: none
+    double figure_goal = 0;  ///< kvfs's own median that is aimed at, in `unit`; 0: none
 
+    bool meets_goal() const;
     /// How many times as good as the reference: the median over the rounds, in each of which both
     /// sides were measured one after the other, so that what else the machine does cancels out. 0
     /// without a reference.
@@ -64,9 +67,13 @@ struct Measurement {
 void measure_reads(Bench& bench);
 void measure_writes(Bench& bench);
 void measure_small_files(Bench& bench);
+void measure_random_reads(Bench& bench);
 void measure_ssd(Bench& bench);
+void measure_scratch(Bench& bench);
 void measure_mapper(Bench& bench);
 void measure_leases(Bench& bench);
 void measure_names(Bench& bench);
+void measure_prompt(Bench& bench);
+void measure_listings(Bench& bench);
 
 }  // namespace kvfs

@@ -8,21 +8,12 @@
 #include <thread>
 
 #include "fs/base/clock.h"
-#include "fs/base/fd.h"
 #include "tools/block.h"
 #include "tools/mount.h"
+#include "tools/replay_run.h"
 #include "tools/verb.h"
 
 namespace kvfs {
-namespace {
-
-UniqueFd open_file(const std::string& path, int flags) {
-    UniqueFd fd(::open(path.c_str(), flags | O_CLOEXEC, 0644));
-    if (!fd) throw Failure(errno_error(path));
-    return fd;
-}
-
-}  // namespace
 
 double time_of(const std::function<void()>& work) {
     const auto start = Clock::now();
@@ -48,6 +39,17 @@ double time_of_threads(unsigned threads, const std::function<void(unsigned)>& wo
     for (const std::exception_ptr& failure : failures)
         if (failure) std::rethrow_exception(failure);
     return seconds;
+}
+
+std::vector<double> latencies_us(unsigned threads, unsigned calls,
+                                 const std::function<void(unsigned)>& work) {
+    std::vector<double> us(std::size_t{threads} * calls);
+    time_of_threads(threads, [&](unsigned thread) {
+        for (unsigned call = 0; call < calls; ++call)
+            us[std::size_t{thread} * calls + call] = 1e6 * time_of([&] { work(thread); });
+    });
+    std::sort(us.begin(), us.end());
+    return {percentile(us, 50), percentile(us, 99)};
 }
 
 double gb_per_s(std::uint64_t bytes, double seconds) {
@@ -79,6 +81,12 @@ void write_file(const std::string& path, std::uint64_t bytes, std::span<const st
 void sync_file(const std::string& path) {
     const UniqueFd fd = open_file(path, O_RDONLY);
     if (::fsync(fd.get()) != 0) throw Failure(errno_error(path));
+}
+
+UniqueFd open_file(const std::string& path, int flags) {
+    UniqueFd fd(::open(path.c_str(), flags | O_CLOEXEC, 0644));
+    if (!fd) throw Failure(errno_error(path));
+    return fd;
 }
 
 void remove_file(const std::string& path) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "fs/base/fd.h"
 #include "fs/base/mapping.h"
 
 namespace kvfs {
@@ -16,6 +17,10 @@ namespace kvfs {
 double time_of(const std::function<void()>& work);
 /// Seconds until `threads` calls of `work`, each on its own thread with its number, have ended.
 double time_of_threads(unsigned threads, const std::function<void(unsigned)>& work);
+/// Microseconds that a call of `work` takes while `threads` make `calls` each: p50 and p99 of all.
+/// `work` gets the thread's number.
+std::vector<double> latencies_us(unsigned threads, unsigned calls,
+                                 const std::function<void(unsigned)>& work);
 double gb_per_s(std::uint64_t bytes, double seconds);
 
 /// Reads `path` to its end, buffer by buffer. Returns its bytes.
@@ -25,6 +30,8 @@ void write_file(const std::string& path, std::uint64_t bytes, std::span<const st
 /// Waits until the file is written back: on SSD, for kvfs.
 void sync_file(const std::string& path);
 void remove_file(const std::string& path);
+/// An open descriptor. `flags` as open(2) has them; new files get mode 0644.
+UniqueFd open_file(const std::string& path, int flags);
 std::uint64_t resident_bytes(const std::string& path);
 
 /// Memory that is there, filled with something that is not zeros.

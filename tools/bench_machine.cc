@@ -7,12 +7,15 @@
 #include <spawn.h>
 #include <stdlib.h>
 #include <sys/mount.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <atomic>
+#include <cerrno>
+#include <charconv>
 #include <chrono>
 #include <filesystem>
 #include <thread>
@@ -29,6 +32,7 @@ namespace {
 constexpr std::uint64_t kMiB = 1 << 20;
 constexpr auto kStartTimeout = std::chrono::seconds(30);
 constexpr auto kStopTimeout = std::chrono::seconds(30);
+constexpr auto kForgettingTime = std::chrono::milliseconds(100);
 
 std::atomic<bool> interrupted = false;
 
@@ -176,6 +180,35 @@ gm_ctx* BenchDaemon::mapper() {
     expect_ok(gm_open(&config, &opened), "gm_open");
     mapper_.reset(opened);
     return opened;
+}
+
+std::map<std::uint64_t, std::string> BenchDaemon::objects() const {
+    std::map<std::uint64_t, std::string> objects;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(ssd() + "/objects")) {
+        if (!entry.is_regular_file()) continue;
+        const std::string name = entry.path().filename();
+        std::uint64_t inode = 0;
+        const auto [end, error] =
+            std::from_chars(name.data(), name.data() + name.size(), inode, 16);
+        if (error == std::errc{} && end == name.data() + name.size())
+            objects[inode] = entry.path().string();
+    }
+    return objects;
+}
+
+bool BenchDaemon::forget_names() {
+    struct statvfs status {};
+    if (::statvfs(mount().c_str(), &status) != 0) throw Failure(errno_error(mount()));
+    // Whatever is mounted anew with the options that it has loses its cached names first.
+    constexpr unsigned long kKept = MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_RDONLY;
+    const unsigned long flags = MS_REMOUNT | (status.f_flag & kKept);
+    if (::mount(nullptr, mount().c_str(), nullptr, flags, nullptr) != 0) {
+        if (errno == EPERM) return false;
+        throw Failure(errno_error("remount of " + mount()));
+    }
+    // The daemon is told of each name that is forgotten, which takes it from what is measured next.
+    std::this_thread::sleep_for(kForgettingTime);
+    return true;
 }
 
 BenchMachine::BenchMachine(std::string program, std::string parent)

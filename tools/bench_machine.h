@@ -44,9 +44,17 @@ class BenchDaemon {
 
     std::string mount() const { return scratch_.path() + "/mount"; }
     std::string ssd() const { return scratch_.path() + "/ssd"; }
+    /// The directory that these are in: on the file system that the SSD directory is on.
+    std::string directory() const { return scratch_.path(); }
     std::string socket() const { return scratch_.path() + "/socket"; }
+    /// Paths of the objects on SSD by their files' inode numbers, which are their names
+    /// (SSD/objects/hh/hh/INODE).
+    std::map<std::uint64_t, std::string> objects() const;
     /// A connection of this process, host backend.
     gm_ctx* mapper();
+    /// Makes the kernel forget the mount's names, so that it asks for them again. False without the
+    /// right to do so, which root has.
+    bool forget_names();
 
   private:
     ScratchDirectory scratch_;

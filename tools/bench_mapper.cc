@@ -4,7 +4,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstring>
@@ -15,7 +14,6 @@
 #include "tools/bench.h"
 #include "tools/bench_files.h"
 #include "tools/bench_machine.h"
-#include "tools/replay_run.h"
 #include "tools/verb.h"
 
 namespace kvfs {
@@ -139,14 +137,6 @@ class Echo {
     std::thread thread_;
 };
 
-/// Microseconds that calls of `work` take: p50 and p99.
-std::vector<double> latencies_us(unsigned calls, const std::function<void()>& work) {
-    std::vector<double> us(calls);
-    for (double& one : us) one = 1e6 * time_of(work);
-    std::sort(us.begin(), us.end());
-    return {percentile(us, 50), percentile(us, 99)};
-}
-
 BenchRow latency_row(const std::string& name) {
     return {name, "us", Better::kLower, {}, {}, "socket echo", 0};
 }
@@ -192,12 +182,14 @@ void measure_leases(Bench& bench) {
     gm_file* open_file = nullptr;
     expect_ok(gm_file_open(context, "lease", 0, &open_file, nullptr), "gm_file_open");
     Echo echo;
-    const auto reference = [&] { return latencies_us(calls, [&] { echo.round_trip(); }); };
+    const auto reference = [&] {
+        return latencies_us(1, calls, [&](unsigned) { echo.round_trip(); });
+    };
 
     bench.compare_many(
         {latency_row("file opened and closed, p50"), latency_row("  p99")},
         [&] {
-            return latencies_us(calls, [&] {
+            return latencies_us(1, calls, [&](unsigned) {
                 gm_file* file = nullptr;
                 expect_ok(gm_file_open(context, "lease", 0, &file, nullptr), "open");
                 gm_file_close(file);
@@ -207,7 +199,7 @@ void measure_leases(Bench& bench) {
     bench.compare_many(
         {latency_row("leased, 4 KiB loaded, released, p50"), latency_row("  p99")},
         [&] {
-            return latencies_us(calls, [&] {
+            return latencies_us(1, calls, [&](unsigned) {
                 expect_ok(gm_prefetch(open_file, &range, 1, nullptr, nullptr), "load");
             });
         },

@@ -67,6 +67,12 @@ BenchRow names_row(const std::string& name) {
     return {name, "k/s", Better::kHigher, {}, {}, "tmpfs", 0};
 }
 
+BenchRow prompt_row(const std::string& name, double goal_ms) {
+    BenchRow row{name, "ms", Better::kLower, {}, {}, "tmpfs"};
+    row.figure_goal = goal_ms;
+    return row;
+}
+
 }  // namespace
 
 void measure_names(Bench& bench) {
@@ -85,8 +91,10 @@ void measure_names(Bench& bench) {
         [&] { return look_up_twice(ours, count * our_round++, count, true); },
         [&] { return look_up_twice(theirs, count * their_round++, count, true); });
     our_round = their_round = 0;
+    BenchRow absent_again = names_row("absent names, again");
+    absent_again.figure_goal = 500;
     bench.compare_many(
-        {names_row("absent names, first lookup"), names_row("absent names, again")},
+        {names_row("absent names, first lookup"), absent_again},
         [&] { return look_up_twice(ours + "o", count * our_round++, count, false); },
         [&] { return look_up_twice(theirs + "o", count * their_round++, count, false); });
     const auto on_tmpfs = [&](bool present) {
@@ -99,6 +107,32 @@ void measure_names(Bench& bench) {
         names_row(fmt::format("absent, {} by one gm_lookup", count)),
         [&] { return look_up_batch(context, "names/no", count, GM_ENOENT); }, on_tmpfs(false));
     for (unsigned i = 0; i < all; ++i) {
+        remove_file(numbered(ours, i));
+        remove_file(numbered(theirs, i));
+    }
+}
+
+void measure_prompt(Bench& bench) {
+    constexpr unsigned kNames = 3600;  // blocks of a long prompt
+    BenchDaemon& daemon = bench.machine.roomy();
+    gm_ctx* context = daemon.mapper();
+    const std::string ours = daemon.mount() + "/prompt/n", theirs = bench.machine.tmpfs() + "/p";
+    make_by_mapper(context, "prompt/n", kNames);
+    for (unsigned i = 0; i < kNames; ++i) write_file(numbered(theirs, i), 0, {});
+    // tmpfs has its names nowhere else, so they are never cold there.
+    const auto on_tmpfs = [&] { return kNames / look_up(theirs, 0, kNames, true); };
+    if (daemon.forget_names())
+        bench.compare(
+            prompt_row("3,600 names of a prompt, cold", 100),
+            [&] {
+                daemon.forget_names();
+                return kNames / look_up(ours, 0, kNames, true);
+            },
+            on_tmpfs);
+    bench.compare(
+        prompt_row("3,600 names of a prompt, by one gm_lookup", 10),
+        [&] { return kNames / look_up_batch(context, "prompt/n", kNames, GM_OK); }, on_tmpfs);
+    for (unsigned i = 0; i < kNames; ++i) {
         remove_file(numbered(ours, i));
         remove_file(numbered(theirs, i));
     }

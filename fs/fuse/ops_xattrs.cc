@@ -8,8 +8,14 @@
 namespace kvfs::fuse {
 namespace {
 
-/// POSIX ACLs would be kept but not enforced, and every `ls -l` asks for them.
-bool unsupported(std::string_view name) { return name.starts_with("system."); }
+/// Names are of a namespace, as on a disk. Of system.*: POSIX ACLs would be kept but not enforced,
+/// and every `ls -l` asks for them.
+Status check_name(std::string_view name) {
+    for (const std::string_view prefix : {"user.", "trusted.", "security."})
+        if (name.starts_with(prefix))
+            return name.size() > prefix.size() ? Status{} : Status(Error{EINVAL});
+    return Error{EOPNOTSUPP};
+}
 
 /// How getxattr and listxattr answer: with the size alone when asked with none, else whole or
 /// ERANGE.
@@ -26,7 +32,7 @@ void reply_sized(fuse_req_t req, const Result<std::string>& value, std::size_t s
 
 void getxattr(fuse_req_t req, fuse_ino_t ino, const char* name, std::size_t size) {
     const auto value = stale_if_gone(checked("getxattr", [&]() -> Result<std::string> {
-        if (unsupported(name)) return Error{EOPNOTSUPP};
+        if (const Status known = check_name(name); !known) return known.error();
         return front_of(req).files.xattr(ino, name);
     }));
     reply_sized(req, value, size);
@@ -35,7 +41,7 @@ void getxattr(fuse_req_t req, fuse_ino_t ino, const char* name, std::size_t size
 void setxattr(fuse_req_t req, fuse_ino_t ino, const char* name, const char* value, std::size_t size,
               int flags) {
     reply(req, stale_if_gone(checked("setxattr", [&]() -> Status {
-              if (unsupported(name)) return Error{EOPNOTSUPP};
+              if (Status known = check_name(name); !known) return known;
               auto mode = Namespace::XattrMode::any;
               if (flags == XATTR_CREATE) {
                   mode = Namespace::XattrMode::create_only;
@@ -61,7 +67,7 @@ void listxattr(fuse_req_t req, fuse_ino_t ino, std::size_t size) {
 
 void removexattr(fuse_req_t req, fuse_ino_t ino, const char* name) {
     reply(req, stale_if_gone(checked("removexattr", [&]() -> Status {
-              if (unsupported(name)) return Error{EOPNOTSUPP};
+              if (Status known = check_name(name); !known) return known;
               return front_of(req).files.remove_xattr(ino, name);
           })));
 }

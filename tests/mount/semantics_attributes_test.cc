@@ -152,6 +152,8 @@ Test(semantics_attributes, X2_flags_and_sizes) {
     cr_expect_eq(::removexattr(path.c_str(), "user.a"), -1);
     cr_expect_eq(errno, ENODATA);
     cr_assert_eq(::mkdir(mounted->path("d").c_str(), 0755), 0);
+    cr_expect_eq(set_xattr(path, "a", "of no namespace"), EOPNOTSUPP);
+    cr_expect_eq(set_xattr(path, "user.", "without a name"), EINVAL);
     cr_expect_eq(set_xattr(mounted->path("d"), "user.a", "of a directory"), 0);
     cr_expect_eq(xattr_of(mounted->path("d"), "user.a"), "of a directory");
 }

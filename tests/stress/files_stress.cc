@@ -317,7 +317,8 @@ std::string make_directory() {
 }  // namespace
 
 int main(int argc, char** argv) {
-    const int seconds = argc > 1 ? std::atoi(argv[1]) : 3;
+    const char* given = argc > 1 ? argv[1] : std::getenv("KVFS_STRESS_SECONDS");
+    const int seconds = given != nullptr ? std::atoi(given) : 3;
     spdlog::set_level(spdlog::level::warn);
     const std::string directory = make_directory();
     int files = 0;

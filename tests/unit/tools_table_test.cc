@@ -90,3 +90,24 @@ Test(tools_table, ratios_are_of_the_rounds_and_better_when_higher) {
     row.kvfs.values = {4, 2};
     cr_expect_eq(row.kvfs.median(), 3);
 }
+
+Test(tools_table, a_goal_is_of_the_ratio_or_of_the_figure_itself) {
+    BenchRow row;
+    row.kvfs.values = {10};
+    row.reference.values = {20};
+    cr_expect(row.meets_goal(), "without a goal there is nothing to miss");
+    row.goal = 0.6;
+    cr_expect_not(row.meets_goal());
+    row.goal = 0.5;
+    cr_expect(row.meets_goal());
+
+    row.goal = 0;
+    row.figure_goal = 11;
+    cr_expect_not(row.meets_goal());
+    row.better = Better::kLower;
+    cr_expect(row.meets_goal(), "10 us are as good as 11");
+    row.figure_goal = 10;
+    cr_expect(row.meets_goal());
+    row.figure_goal = 9;
+    cr_expect_not(row.meets_goal());
+}
