@@ -204,6 +204,19 @@ void Cache::stop() {
     }
     evict_cv_.notify_all();
     evictor_.join();
+    // The bytes of a scratch file are in its file at once, how many they are is recorded at the
+    // close. Who has it open still finds it as it left it, then; a file without any record was
+    // never closed, and goes.
+    for (const auto& [id, object] : objects_) {
+        std::optional<ObjectRecord> record;
+        {
+            const MutexLock lock(object->mutex);
+            if (object->state == Object::State::scratch && object->writers > 0 && !object->unlinked)
+                record = record_of(*object);
+        }
+        if (record && catalog_->find_object(id).ok())
+            static_cast<void>(catalog_->save_object(id, *record));
+    }
     flush_uses();
     stores_.clear();  // waits for transfers under way, whose completions use the rest
 }

@@ -259,6 +259,47 @@ Test(semantics_space, D3_fsync_waits_for_the_ssd) {
     cr_expect(read_file(path) == bytes);
 }
 
+namespace {
+
+/// A scratch file that was closed once, and is open to be written to; -1 in a failed test.
+int open_scratch(const std::string& path, const std::string& bytes) {
+    write_file(path, bytes);
+    await_spilled(path);  // it is sealed, so that the next write makes it a scratch file
+    const int fd = ::open(path.c_str(), O_RDWR);
+    cr_assert_eq(::pwrite(fd, "x", 1, 0), 1);
+    ::close(fd);
+    mounted->stop();  // the daemon has heard of the close
+    mounted->start();
+    return ::open(path.c_str(), O_RDWR);
+}
+
+}  // namespace
+
+Test(semantics_space, D1_a_scratch_file_that_is_open_at_the_end_is_as_it_was_left) {
+    const std::string path = mounted->path("scratch");
+    std::string bytes = pattern(kMiB, 1);
+    const int fd = open_scratch(path, bytes);
+    cr_assert_eq(::pwrite(fd, "longer", 6, kMiB), 6);
+    mounted->stop();
+    ::close(fd);
+    mounted->start();
+    bytes[0] = 'x';
+    cr_expect(read_file(path) == bytes + "longer");
+}
+
+Test(semantics_space, D3_fsync_of_a_scratch_file_keeps_what_was_added_to_it) {
+    const std::string path = mounted->path("scratch");
+    std::string bytes = pattern(kMiB, 1);
+    const int fd = open_scratch(path, bytes);
+    cr_assert_eq(::pwrite(fd, "longer", 6, kMiB), 6);
+    cr_assert_eq(::fsync(fd), 0, "%s", std::strerror(errno));
+    mounted->kill();
+    ::close(fd);
+    mounted->start();
+    bytes[0] = 'x';
+    cr_expect(read_file(path) == bytes + "longer");
+}
+
 Test(semantics_space, D4_a_file_that_was_not_closed_is_gone) {
     const std::string path = mounted->path("unfinished");
     const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT, 0644);
