@@ -211,8 +211,11 @@ void Cache::stop() {
         std::optional<ObjectRecord> record;
         {
             const MutexLock lock(object->mutex);
-            if (object->state == Object::State::scratch && object->writers > 0 && !object->unlinked)
+            if (object->state == Object::State::scratch && object->writers > 0 &&
+                !object->unlinked) {
+                measure(*object);
                 record = record_of(*object);
+            }
         }
         if (record && catalog_->find_object(id).ok())
             static_cast<void>(catalog_->save_object(id, *record));

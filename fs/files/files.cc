@@ -183,11 +183,6 @@ void Files::goes_on(Handle& handle) {
         cache_.closing(*handle.object, false);
 }
 
-bool Files::is_scratch(const Handle& handle) const {
-    const auto live = cache_.residency(handle.ino);
-    return live && live->scratch;
-}
-
 void Files::release(std::unique_ptr<Handle> handle) {
     const Ino ino = handle->ino;
     if (handle->writes) {

@@ -107,7 +107,6 @@ class Files final : private Catalog {
     /// A program closes a descriptor: release() is on its way, if there is no other. Mapper clients
     /// that ask for the file wait for it.
     void closing(Handle& handle);
-    bool is_scratch(const Handle& handle) const;
     /// Closes; the last writer's release seals the file.
     void release(std::unique_ptr<Handle> handle);
 

@@ -323,8 +323,7 @@ void FuseMount::Impl::stop() {
 
 void FuseMount::Impl::release_handles(bool abandoned) {
     for (auto& handle : front_.handles.take_all()) {
-        // Never finished: not to be served as a file. A scratch file is whatever it is.
-        if (abandoned && handle->writes && !front_.files.is_scratch(*handle)) continue;
+        if (abandoned && handle->writes) continue;  // never finished: not to be served as a file
         const Status released = fuse::checked("release", [&]() -> Status {
             front_.files.release(std::move(handle));
             return {};

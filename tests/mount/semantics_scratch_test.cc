@@ -130,14 +130,15 @@ Test(semantics_scratch, K2_descriptors_of_one_file_are_all_served_the_same_way) 
     ::close(first);
     ::close(second);
 
-    const auto now_by_the_kernel = [&] {
+    long before = 0;
+    const auto now_by_the_kernel = [&] {  // once kvfsd has heard of the closes
+        before = written_through_the_daemon();
         const int fd = open_or_fail(path, O_RDWR);
         write_at(fd, kMiB, "x");
         ::close(fd);
-        return !kernel_serves() || written_through_the_daemon() < 100;
+        return !kernel_serves() || written_through_the_daemon() == before;
     };
-    cr_expect(now_by_the_kernel());
-    const long before = written_through_the_daemon();
+    cr_expect(eventually(now_by_the_kernel));
     const int third = open_or_fail(path, O_RDWR);
     const int fourth = open_or_fail(path, O_RDONLY);
     write_at(third, 0, "in place");
