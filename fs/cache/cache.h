@@ -261,8 +261,8 @@ class Cache {
     void queue_spill(ObjectPtr object, bool urgent);
     void spiller();
     void spill(const ObjectPtr& object);
-    void spilled(const ObjectPtr& object, std::uint64_t version, StoreTier& tier,
-                 ObjectRecord record, Status status);
+    void spilled(ObjectPtr object, std::uint64_t version, StoreTier& tier, ObjectRecord record,
+                 Status status);
     bool spills_pending() const;
 
     // evict.cc: making room

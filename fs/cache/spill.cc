@@ -84,12 +84,13 @@ void Cache::spill(const ObjectPtr& object) {
     tier->store->put(object->id, label, std::move(pieces),
                      [this, object, content, version, tier, record](Status status) mutable {
                          content.reset();
-                         spilled(object, version, *tier, std::move(record), std::move(status));
+                         spilled(std::move(object), version, *tier, std::move(record),
+                                 std::move(status));
                      });
 }
 
-void Cache::spilled(const ObjectPtr& object, std::uint64_t version, StoreTier& tier,
-                    ObjectRecord record, Status status) {
+void Cache::spilled(ObjectPtr object, std::uint64_t version, StoreTier& tier, ObjectRecord record,
+                    Status status) {
     const bool charged = tier.store != nullptr;
     const bool stored = status.ok();
     const std::uint64_t bytes = charged ? tier.store->footprint(record.size) : 0;
@@ -126,6 +127,7 @@ void Cache::spilled(const ObjectPtr& object, std::uint64_t version, StoreTier& t
             ++tier.files;
         }
         if (renamed) relabel(object->id, *renamed);
+        retire(std::move(object));  // of an empty file, the record tells all
         kick_evictor();
     } else if (charged) {
         if (stored) static_cast<void>(tier.store->remove(object->id));  // unlinked meanwhile
