@@ -125,7 +125,7 @@ class Cache {
     Status opened(Object& object, bool writes);
     /// The last writer's close seals. True when the file was unlinked and this was its last handle:
     /// its bytes are gone and its inode may be erased.
-    /// `closing`: closing() has announced it.
+    /// `closing`: closing() has announced it. Waits while the stores are far behind.
     bool closed(ObjectPtr object, bool writes, bool closing = false);
     /// One of its writers is about to close, or after all is not. Changes nothing but what
     /// await_closed() waits for.
@@ -259,6 +259,9 @@ class Cache {
 
     // spill.cc: from DRAM into a store
     void queue_spill(ObjectPtr object, bool urgent);
+    /// Returns when not too many files wait for it: who makes files faster than the stores take
+    /// them is slowed.
+    void await_spiller();
     void spiller();
     void spill(const ObjectPtr& object);
     void spilled(ObjectPtr object, std::uint64_t version, StoreTier& tier, ObjectRecord record,

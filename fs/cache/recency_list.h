@@ -35,7 +35,8 @@ class RecencyList {
 
     struct Node {
         explicit Node(ObjectId id)
-            : id_low(static_cast<std::uint32_t>(id)), id_high(static_cast<std::uint32_t>(id >> 32)) {}
+            : id_low(static_cast<std::uint32_t>(id)),
+              id_high(static_cast<std::uint32_t>(id >> 32)) {}
         ObjectId id() const { return ObjectId{id_high} << 32 | id_low; }
 
         std::uint32_t id_low, id_high;  // in halves: a Node needs no padding

@@ -78,8 +78,8 @@ Test(recency_list, agrees_with_a_plain_vector_over_random_use) {
         const std::size_t count = step % 100 == 0 ? plain.size() + 1 : 3;
         const auto end = plain.begin() + static_cast<long>(std::min(count, plain.size()));
         cr_assert_eq(list.size(), plain.size(), "step %d: make unit KVFS_SEED=%lu", step, seed);
-        cr_assert(list.oldest(count) == Ids(plain.begin(), end),
-                  "step %d: make unit KVFS_SEED=%lu", step, seed);
+        cr_assert(list.oldest(count) == Ids(plain.begin(), end), "step %d: make unit KVFS_SEED=%lu",
+                  step, seed);
     }
 }
 
