@@ -45,6 +45,7 @@ class BenchDaemon {
     std::string mount() const { return scratch_.path() + "/mount"; }
     std::string ssd() const { return scratch_.path() + "/ssd"; }
     std::string socket() const { return scratch_.path() + "/socket"; }
+    pid_t pid() const { return pid_; }
     /// A connection of this process, host backend.
     gm_ctx* mapper();
 
