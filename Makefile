@@ -195,12 +195,15 @@ abi: all                        ## the library exports what gpumap.h declares, a
 $(planted): $(O)/planted/%: $(O)/tests/planted/%.o
 	$(Q)mkdir -p $(@D) && $(CXX) $(ldflags) -o $@ $(linked)
 
-.PHONY: demo bench
+.PHONY: demo bench bench-scale
 demo: all                       ## a scripted tour in a private mount; TRACE=FILE
 	$(Q)KVFS_BIN='$(abspath $(O))' TRACE='$(TRACE)' tools/demo
 
 bench: all                      ## kvfs bench; ARGS='...'
 	$(Q)$(O)/kvfs bench $(ARGS)
+
+bench-scale: all                ## one directory of 10^7 names; NAMES=N, ARGS='--ssd DIR'
+	$(Q)$(O)/kvfs bench --only scale --names $(or $(NAMES),10000000) $(ARGS)
 
 ##@ Lint
 headers := $(sort $(wildcard include/*.h include/*/*.h fs/*/*.h gpumap/*.h daemon/*.h tools/*.h tests/*/*.h tests/*/*/*.h))

@@ -15,7 +15,7 @@
 namespace kvfs {
 namespace {
 
-constexpr std::array<Measurement, 11> kMeasurements{{
+constexpr std::array<Measurement, 12> kMeasurements{{
     {"read", "files in DRAM, read through the mount", measure_reads},
     {"write", "files written through the mount, with create and close", measure_writes},
     {"small", "whole small files through the mount", measure_small_files},
@@ -27,6 +27,8 @@ constexpr std::array<Measurement, 11> kMeasurements{{
     {"list", "directories listed, and their files looked at", measure_listings},
     {"ssd", "files on SSD only, through the mount and by gpumap", measure_ssd},
     {"scratch", "a file that is rewritten in place, past the page cache", measure_scratch},
+    {"scale", "empty files in one directory, more and more; each has an object on SSD",
+     measure_scale, false},
 }};
 
 const Measurement* find_measurement(const std::string& name) {
@@ -107,7 +109,8 @@ Json json_of(const BenchRow& row) {
 std::vector<const Measurement*> chosen(const Arguments& arguments) {
     std::vector<const Measurement*> measurements;
     if (!arguments.has("only")) {
-        for (const Measurement& one : kMeasurements) measurements.push_back(&one);
+        for (const Measurement& one : kMeasurements)
+            if (one.unasked) measurements.push_back(&one);
         return measurements;
     }
     for (const std::string& name : arguments.get<std::vector<std::string>>("only")) {
@@ -126,8 +129,10 @@ po::options_description options() {
     po::options_description options("Options");
     options.add_options()  //
         ("only", po::value<std::vector<std::string>>()->value_name("NAME"),
-         "of read, write, small, random, mapper, lease, names, prompt, list, ssd, scratch; may be "
-         "given again")                                                                   //
+         "of read, write, small, random, mapper, lease, names, prompt, list, ssd, scratch, scale; "
+         "may be given again")  //
+        ("names", po::value<std::uint64_t>()->default_value(1'000'000)->value_name("N"),
+         "how many names scale makes in its directory")                                   //
         ("quick", po::bool_switch(), "fewer rounds and bytes: a minute, and more noise")  //
         ("json", po::bool_switch(), "one JSON document, with every sample")               //
         ("ssd", po::value<std::string>()->default_value("/var/tmp")->value_name("DIR"),
@@ -146,7 +151,8 @@ int run(const Arguments& arguments, Io& io) {
         arguments.has("kvfsd") ? arguments.get<std::string>("kvfsd") : find_daemon(),
         arguments.get<std::string>("ssd"));
     std::vector<BenchRow> rows;
-    Bench bench{machine, arguments.flag("quick"), arguments.flag("quick") ? 5 : 11, rows};
+    Bench bench{machine, arguments.flag("quick"), arguments.flag("quick") ? 5 : 11,
+                arguments.get<std::uint64_t>("names"), rows};
     for (const Measurement* measurement : measurements) {
         io.err << "bench: " << measurement->name << ": " << measurement->what << std::endl;
         measurement->run(bench);
@@ -235,7 +241,7 @@ void Bench::compare_many(std::vector<BenchRow> batch,
     for (BenchRow& row : batch) rows.push_back(std::move(row));
 }
 
-const Verb bench_verb{"bench", "[--only NAME]... [--quick] [--json] [--ssd DIR]",
+const Verb bench_verb{"bench", "[--only NAME]... [--quick] [--names N] [--json] [--ssd DIR]",
                       "Measures kvfs beside what the machine does without it, in the same run",
                       options, run};
 

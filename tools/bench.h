@@ -44,7 +44,8 @@ class BenchMachine;  // bench_machine.h
 struct Bench {
     BenchMachine& machine;
     bool quick = false;
-    int rounds = 11;  ///< samples of each side
+    int rounds = 11;          ///< samples of each side
+    std::uint64_t names = 0;  ///< of a directory that is to be large
     std::vector<BenchRow>& rows;
 
     /// Measures both sides by turns, so that a slow moment of the machine befalls both, in changing
@@ -62,6 +63,7 @@ struct Measurement {
     const char* name;
     const char* what;
     void (*run)(Bench& bench);
+    bool unasked = true;  ///< whether it is run when --only does not name it
 };
 
 void measure_reads(Bench& bench);
@@ -75,5 +77,6 @@ void measure_leases(Bench& bench);
 void measure_names(Bench& bench);
 void measure_prompt(Bench& bench);
 void measure_listings(Bench& bench);
+void measure_scale(Bench& bench);
 
 }  // namespace kvfs

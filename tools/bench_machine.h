@@ -50,6 +50,7 @@ class BenchDaemon {
     /// Paths of the objects on SSD by their files' inode numbers, which are their names
     /// (SSD/objects/hh/hh/INODE).
     std::map<std::uint64_t, std::string> objects() const;
+    pid_t pid() const { return pid_; }
     /// A connection of this process, host backend.
     gm_ctx* mapper();
     /// Makes the kernel forget the mount's names, so that it asks for them again. False without the

@@ -146,7 +146,10 @@ bool Cache::closed(ObjectPtr object, bool writes, bool closing, bool backed) {
         }
     }
     if (record) static_cast<void>(catalog_->save_object(object->id, *record));
-    if (spill) queue_spill(object, false);
+    if (spill) {
+        queue_spill(object, false);
+        await_spiller();
+    }
     if (gone) discard(object);
     retire(std::move(object));
     return gone;

@@ -125,7 +125,7 @@ class Cache {
     Status opened(Object& object, bool writes);
     /// The last writer's close seals. True when the file was unlinked and this was its last handle:
     /// its bytes are gone and its inode may be erased.
-    /// `closing`: closing() has announced it.
+    /// `closing`: closing() has announced it. Waits while the stores are far behind.
     bool closed(ObjectPtr object, bool writes, bool closing = false, bool backed = false);
     /// For whoever has just opened it: the file behind a scratch file, if the kernel may serve this
     /// handle out of that; else null. It may when it serves all handles so, or, if `worth_it`, this
@@ -268,10 +268,13 @@ class Cache {
 
     // spill.cc: from DRAM into a store
     void queue_spill(ObjectPtr object, bool urgent);
+    /// Returns when not too many files wait for it: who makes files faster than the stores take
+    /// them is slowed.
+    void await_spiller();
     void spiller();
     void spill(const ObjectPtr& object);
-    void spilled(const ObjectPtr& object, std::uint64_t version, StoreTier& tier,
-                 ObjectRecord record, Status status);
+    void spilled(ObjectPtr object, std::uint64_t version, StoreTier& tier, ObjectRecord record,
+                 Status status);
     bool spills_pending() const;
 
     // evict.cc: making room

@@ -11,6 +11,9 @@ namespace {
 
 /// Objects being written at a time: enough to keep a device busy with small files.
 constexpr std::uint64_t kSpillsInFlightMax = 8;
+/// Files that may wait for it. The arena bounds those that have bytes; each of the others, too, is
+/// half a kilobyte of heap.
+constexpr std::size_t kSpillsQueuedMax = 1 << 16;
 
 }  // namespace
 
@@ -23,6 +26,13 @@ void Cache::queue_spill(ObjectPtr object, bool urgent) {
             spill_queue_.push_back(std::move(object));
     }
     spill_cv_.notify_all();
+}
+
+void Cache::await_spiller() {
+    const Deadline until = deadline();
+    MutexLock lock(spill_mutex_);
+    while (!stopping_ && spill_queue_.size() > kSpillsQueuedMax)
+        if (!spill_cv_.wait_until(lock, until)) return;
 }
 
 bool Cache::spills_pending() const {
@@ -82,15 +92,16 @@ void Cache::spill(const ObjectPtr& object) {
     if (content != nullptr)
         for (const auto& span : content->spans(0, record.size)) pieces.emplace_back(span);
     const ObjectLabel label = catalog_->label_object(object->id, record);
-    tier->store->put(object->id, label, std::move(pieces),
-                     [this, object, content, version, tier, record](Status status) mutable {
-                         content.reset();
-                         spilled(object, version, *tier, std::move(record), std::move(status));
-                     });
+    tier->store->put(
+        object->id, label, std::move(pieces),
+        [this, object = object, content, version, tier, record](Status status) mutable {
+            content.reset();
+            spilled(std::move(object), version, *tier, std::move(record), std::move(status));
+        });
 }
 
-void Cache::spilled(const ObjectPtr& object, std::uint64_t version, StoreTier& tier,
-                    ObjectRecord record, Status status) {
+void Cache::spilled(ObjectPtr object, std::uint64_t version, StoreTier& tier, ObjectRecord record,
+                    Status status) {
     const bool charged = tier.store != nullptr;
     const bool stored = status.ok();
     const std::uint64_t bytes = charged ? tier.store->footprint(record.size) : 0;
@@ -127,6 +138,7 @@ void Cache::spilled(const ObjectPtr& object, std::uint64_t version, StoreTier& t
             ++tier.files;
         }
         if (renamed) relabel(object->id, *renamed);
+        retire(std::move(object));  // of an empty file, the record tells all
         kick_evictor();
     } else if (charged) {
         if (stored) static_cast<void>(tier.store->remove(object->id));  // unlinked meanwhile

@@ -1,5 +1,7 @@
 // What the cache asks of and tells the namespace, and what is done about an earlier daemon's end.
 #include <algorithm>
+#include <deque>
+#include <map>
 
 #include "fs/base/log.h"
 #include "fs/files/files.h"
@@ -84,20 +86,24 @@ void Files::recall() {
     struct Held {
         std::int64_t atime_ns;
         Ino ino;
-        std::uint64_t store_uid;
         std::uint64_t bytes;
     };
-    std::vector<Held> held;
-    const Status scanned =
-        names_.scan_placements([&](const Inode& inode, const Placement& placement) {
-            held.push_back({inode.atime_ns, inode.ino, placement.store_uid,
-                            placement.scratch ? placement.held_bytes : placement.size});
-            return true;
-        });
+    // By store. In a deque, which gives its memory back in small pieces while the cache's lists
+    // grow by such: there may be 10^7 files.
+    std::map<std::uint64_t, std::deque<Held>> held;
+    const Status scanned = names_.scan_placements([&](const Inode& inode,
+                                                      const Placement& placement) {
+        held[placement.store_uid].push_back(
+            {inode.atime_ns, inode.ino, placement.scratch ? placement.held_bytes : placement.size});
+        return true;
+    });
     if (!scanned) spdlog::error("files on SSD cannot be listed: {}", scanned.error().message());
-    std::sort(held.begin(), held.end(),
-              [](const Held& a, const Held& b) { return a.atime_ns < b.atime_ns; });
-    for (const Held& one : held) cache_.recall(one.ino, one.store_uid, one.bytes);
+    for (auto& [store_uid, files] : held) {
+        std::sort(files.begin(), files.end(),
+                  [](const Held& a, const Held& b) { return a.atime_ns < b.atime_ns; });
+        for (; !files.empty(); files.pop_front())
+            cache_.recall(files.front().ino, store_uid, files.front().bytes);
+    }
 }
 
 }  // namespace kvfs

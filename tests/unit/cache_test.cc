@@ -8,6 +8,7 @@
 
 #include "fs/base/crc32c.h"
 #include "tests/support/cache_fixture.h"
+#include "tests/support/mounted.h"
 
 using kvfs::Arena;
 using kvfs::Cache;
@@ -19,6 +20,7 @@ using kvfs::ObjectId;
 using kvfs::ObjectPtr;
 using kvfs::Room;
 using kvfs::tests::CacheFixture;
+using kvfs::tests::eventually;
 using kvfs::tests::Faults;
 
 namespace {
@@ -368,4 +370,30 @@ Test(cache, an_object_that_was_renamed_while_it_was_spilled_is_labelled_anew) {
                   })
                   .ok());
     cr_expect_str_eq(path.c_str(), "new");
+}
+
+Test(cache, an_empty_file_is_known_by_its_record_alone_once_it_is_stored) {
+    auto& on = fixture();
+    on.write_file(1, 0);
+    cr_expect(eventually([&] { return on.cache->live(1) == nullptr; }));
+    cr_expect_eq(on.catalog.find_object(1)->size, 0U);
+}
+
+Test(cache, who_makes_empty_files_is_slowed_while_the_store_is_far_behind) {
+    auto& on = fixture();
+    constexpr ObjectId kFiles = 70'000;
+    on.store->hang();
+    std::atomic<ObjectId> made = 0;
+    std::thread maker([&] {
+        for (ObjectId id = 1; id <= kFiles; ++id) {
+            on.write_file(id, 0);
+            made = id;
+        }
+    });
+    cr_expect(eventually([&] { return made >= 1 << 16; }));
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));  // for one that is not slowed
+    cr_expect_lt(made, kFiles);
+    on.store->release();
+    maker.join();
+    cr_expect_eq(made, kFiles);
 }
