@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -43,16 +44,33 @@ std::vector<std::string> split_at_commas(const std::string& text) {
 Result<Options::Ssd> parse_ssd(const Setting& setting, const Surroundings& surroundings) {
     const auto parts = split_at_commas(setting.value);
     if (parts.front().empty()) return setting.wrong("no directory given (write DIR[,size=SIZE])");
-    Options::Ssd ssd{absolute(parts.front(), surroundings), 0};
+    Options::Ssd ssd{.directory = absolute(parts.front(), surroundings)};
+    constexpr std::uint64_t kPage = 4096, kTransferMax = 1ULL << 30;
+    struct Known {
+        std::string_view name;
+        std::uint64_t* bytes;
+        std::uint64_t least, most;
+        const char* why;
+    };
+    const std::array<Known, 3> known{{
+        {"size=", &ssd.quota_bytes, 1, UINT64_MAX, "leaves no room for objects"},
+        {"request=", &ssd.request_bytes, kPage, kTransferMax, "is not within 4KiB and 1GiB"},
+        {"window=", &ssd.window_bytes, kPage, kTransferMax, "is not within 4KiB and 1GiB"},
+    }};
     for (std::size_t i = 1; i < parts.size(); ++i) {
-        if (!parts[i].starts_with("size="))
+        const auto one = std::ranges::find_if(
+            known, [&](const Known& each) { return parts[i].starts_with(each.name); });
+        if (one == known.end())
             return setting.wrong("unknown sub-option '" + parts[i] +
-                                 "' (there is size=SIZE; write a comma in a path as \\,)");
-        const auto size = parse_size(parts[i].substr(std::strlen("size=")));
+                                 "' (there are size=SIZE, request=SIZE and window=SIZE; write a "
+                                 "comma in a path as \\,)");
+        const auto size = parse_size(parts[i].substr(one->name.size()));
         if (!size) return setting.wrong(size.error().what);
-        if (*size == 0) return setting.wrong("size=0 leaves no room for objects");
-        ssd.quota_bytes = *size;
+        if (*size < one->least || *size > one->most)
+            return setting.wrong(parts[i] + " " + one->why);
+        *one->bytes = *size;
     }
+    ssd.request_bytes = ssd.request_bytes / kPage * kPage;
     return ssd;
 }
 

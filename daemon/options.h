@@ -12,7 +12,9 @@ namespace kvfs {
 struct Options {
     struct Ssd {
         std::string directory;
-        std::uint64_t quota_bytes = 0;  ///< 0: what the file system has free, less 5 %
+        std::uint64_t quota_bytes = 0;            ///< 0: what the file system has free, less 5 %
+        std::uint64_t request_bytes = 512 << 10;  ///< of one read or write of its device
+        std::uint64_t window_bytes = 6 << 20;     ///< of reads under way for one file
     };
 
     std::uint64_t dram_bytes = 0;

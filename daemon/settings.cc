@@ -23,7 +23,8 @@ po::options_description common_keys() {
                        "size of the DRAM tier (default: a quarter of memory)");
     keys.add_options()("ssd", texts("DIR[,size=SIZE]"),
                        "directory for SSD objects, with a quota (default: what its file system has "
-                       "free, less 5 %); repeatable, at least one");
+                       "free, less 5 %); repeatable, at least one; further sub-options: "
+                       "request=SIZE, window=SIZE");
     keys.add_options()(
         "socket", text("PATH"),
         "socket for mapper clients (default: /run/kvfs/NAME.sock, NAME from the mount "

@@ -62,7 +62,10 @@ Status wire_tiers(const Options& options, Parts& parts) {
     Stores stores;
     std::vector<Ring*> rings;
     for (const auto& ssd : options.ssds) {
-        auto store = SsdStore::open({.directory = ssd.directory, .quota_bytes = ssd.quota_bytes});
+        auto store = SsdStore::open({.directory = ssd.directory,
+                                     .quota_bytes = ssd.quota_bytes,
+                                     .request_bytes = ssd.request_bytes,
+                                     .window_bytes = ssd.window_bytes});
         if (!store) return store.error();
         rings.push_back(&(*store)->ring());
         stores.push_back(*std::move(store));

@@ -13,8 +13,6 @@ namespace kvfs {
 namespace {
 
 constexpr std::uint64_t kBlockBytes = 4096;  // what O_DIRECT goes by
-/// Enough to keep an NVMe drive or two busy; each is at most kChunkBytes.
-constexpr unsigned kChunksAtATime = 6;
 
 std::uint64_t aligned_up(std::uint64_t bytes) {
     return (bytes + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
@@ -125,7 +123,8 @@ Status Cache::start_fill(const ObjectPtr& object, MutexLock& lock,
     admit(object->id, fill->size);
     ++counters_.fills;
     lock.unlock();
-    for (unsigned i = 0; i < kChunksAtATime; ++i) ask_next(fill);
+    const std::uint64_t window = fill->tier->store->window_bytes();
+    for (std::uint64_t asked = 0; asked < window; asked += kChunkBytes) ask_next(fill);
     lock.lock();
     return {};
 }

@@ -27,10 +27,6 @@ constexpr unsigned kRegionsMax = 16'384;
 /// The kernel's limit for one fixed buffer; plain transfers are cut there as well (MAX_RW_COUNT).
 constexpr std::size_t kRegionBytesMax = std::size_t{1} << 30;
 constexpr int kNoRegion = -1;
-/// What the kernel gets at a time. Larger requests are fewer for the device to work on in parallel,
-/// smaller ones cost more processor time; among 256 KiB to 4 MiB this was the fastest here.
-constexpr std::size_t kPieceBytes = 512 << 10;
-
 enum class Kind { read, write, sync };
 
 struct Transfer {
@@ -90,7 +86,7 @@ class Ring::Impl {
     Impl(const Impl&) = delete;
     Impl& operator=(const Impl&) = delete;
 
-    Status start(unsigned depth);
+    Status start(const Options& options);
     void start_pieces(Transfer whole) EXCLUDES(mutex_);
     Status register_region(std::span<std::byte> region) EXCLUDES(registration_, mutex_);
     void drain() EXCLUDES(mutex_);
@@ -113,6 +109,7 @@ class Ring::Impl {
     io_uring ring_{};
     bool is_set_up_ = false;
     unsigned depth_ = 0;
+    std::size_t piece_bytes_ = 0;
     std::thread reaper_;
 
     /// One registration at a time: pinning takes milliseconds, which must not stop submission.
@@ -131,8 +128,9 @@ class Ring::Impl {
     std::vector<Region> regions_ GUARDED_BY(mutex_);  ///< by address
 };
 
-Status Ring::Impl::start(unsigned depth) {
-    depth_ = std::clamp(depth, 1U, kDepthMax);
+Status Ring::Impl::start(const Options& options) {
+    depth_ = std::clamp(options.depth, 1U, kDepthMax);
+    piece_bytes_ = options.piece_bytes;
     // One entry more for the NOP that ends the reaper. COOP_TASKRUN would save interrupts, but lets
     // completions wait for a submitter that computes.
     const int code = ::io_uring_queue_init(depth_ + 1, &ring_, IORING_SETUP_CLAMP);
@@ -160,7 +158,7 @@ Ring::Impl::~Impl() {
 }
 
 void Ring::Impl::start_pieces(Transfer whole) {
-    if (whole.length <= kPieceBytes) {
+    if (whole.length <= piece_bytes_) {
         start_transfer(std::make_unique<Transfer>(std::move(whole)));
         return;
     }
@@ -172,9 +170,9 @@ void Ring::Impl::start_pieces(Transfer whole) {
     };
     const auto pieces = std::make_shared<Pieces>();
     pieces->done = std::move(whole.done);
-    pieces->left = (whole.length + kPieceBytes - 1) / kPieceBytes;
-    for (std::size_t from = 0; from < whole.length; from += kPieceBytes) {
-        const std::size_t length = std::min(kPieceBytes, whole.length - from);
+    pieces->left = (whole.length + piece_bytes_ - 1) / piece_bytes_;
+    for (std::size_t from = 0; from < whole.length; from += piece_bytes_) {
+        const std::size_t length = std::min(piece_bytes_, whole.length - from);
         start_transfer(std::make_unique<Transfer>(
             Transfer{whole.kind, whole.fd, whole.at + from, length, whole.offset + from,
                      [pieces](std::int64_t result) {
@@ -358,7 +356,7 @@ Ring::~Ring() = default;
 
 Result<std::unique_ptr<Ring>> Ring::create(Options options) {
     auto impl = std::make_unique<Impl>();
-    if (Status status = impl->start(options.depth); !status) return status.error();
+    if (Status status = impl->start(options); !status) return status.error();
     return std::unique_ptr<Ring>(new Ring(std::move(impl)));
 }
 

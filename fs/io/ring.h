@@ -12,8 +12,8 @@ namespace kvfs {
 /// One io_uring and the thread that reaps it: asynchronous reads, writes and syncs of files.
 ///
 /// Memory that was registered (register_region) is used as a fixed buffer whenever a transfer lies
-/// inside it; callers need not know. The kernel gets transfers in pieces of 512 KiB. Those beyond
-/// `depth` wait in a queue inside the ring; who submits bounds how many. Nothing here retries, and
+/// inside it; callers need not know. The kernel gets transfers in pieces. Those beyond `depth`
+/// wait in a queue inside the ring; who submits bounds how many. Nothing here retries, and
 /// nothing is cancelled: the memory and the descriptor of a transfer must stay until its `Done` has
 /// run.
 ///
@@ -22,6 +22,9 @@ class Ring {
   public:
     struct Options {
         unsigned depth = 64;  ///< pieces in the kernel at a time, 1..4096
+        /// What the kernel gets at a time. Larger requests are fewer for the device to work on in
+        /// parallel, smaller ones cost more processor time.
+        std::size_t piece_bytes = 512 << 10;
     };
 
     /// Called once on the ring's own thread with the bytes transferred (fewer than asked only at

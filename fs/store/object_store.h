@@ -118,6 +118,8 @@ class ObjectStore {
 
     /// The most bytes the store may hold: its quota, or what its device has.
     virtual std::uint64_t capacity() const = 0;
+    /// Bytes of reads under way that keep its device busy.
+    virtual std::uint64_t window_bytes() const { return 6 << 20; }
     /// Bytes an object of `size` bytes takes there.
     virtual std::uint64_t footprint(std::uint64_t size) const {
         return (size + 4095) / 4096 * 4096;

@@ -35,8 +35,13 @@ std::size_t whole_blocks(std::size_t bytes) {
 // write is over, cuts, labels and renames it (finish); the ring's thread only sends the next write.
 class SsdStore::Impl {
   public:
-    Impl(SsdDirectory directory, std::unique_ptr<Ring> ring)
-        : directory_(std::move(directory)), files_(directory_.path), ring_(std::move(ring)) {}
+    Impl(SsdDirectory directory, std::unique_ptr<Ring> ring, std::uint64_t window)
+        : window_bytes(window),
+          directory_(std::move(directory)),
+          files_(directory_.path),
+          ring_(std::move(ring)) {}
+
+    const std::uint64_t window_bytes;
 
     void put(ObjectId id, const ObjectLabel& label, std::vector<std::span<const std::byte>> pieces,
              std::function<void(Status)> done) EXCLUDES(mutex_);
@@ -235,15 +240,17 @@ SsdStore::~SsdStore() {
 Result<std::unique_ptr<SsdStore>> SsdStore::open(const Options& options) {
     auto directory = open_ssd_directory(options.directory, options.quota_bytes);
     if (!directory) return directory.error();
-    auto ring = Ring::create({.depth = options.depth});
+    auto ring = Ring::create({.piece_bytes = options.request_bytes});
     if (!ring) return ring.error();
-    auto impl = std::make_unique<Impl>(std::move(*directory), std::move(*ring));
+    auto impl =
+        std::make_unique<Impl>(std::move(*directory), std::move(*ring), options.window_bytes);
     return std::unique_ptr<SsdStore>(new SsdStore(std::move(impl)));
 }
 
 std::string SsdStore::name() const { return "ssd:" + impl_->directory().path; }
 std::uint64_t SsdStore::uid() const { return impl_->directory().uid; }
 std::uint64_t SsdStore::capacity() const { return impl_->directory().capacity; }
+std::uint64_t SsdStore::window_bytes() const { return impl_->window_bytes; }
 Ring& SsdStore::ring() { return impl_->ring(); }
 
 void SsdStore::put(ObjectId id, const ObjectLabel& label,

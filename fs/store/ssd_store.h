@@ -28,7 +28,8 @@ class SsdStore final : public ObjectStore {
         std::string directory;
         /// 0: 95 % of what the file system had free when the store was first used, or has free now.
         std::uint64_t quota_bytes = 0;
-        unsigned depth = 64;  ///< transfers in flight
+        std::size_t request_bytes = 512 << 10;  ///< what the device is asked for at a time
+        std::uint64_t window_bytes = 6 << 20;   ///< see window_bytes()
     };
 
     /// Opens or makes the store. Errors, each a sentence with the directory and the way out: EACCES
@@ -48,6 +49,7 @@ class SsdStore final : public ObjectStore {
     Status remove(ObjectId id) override;
     Status scan(const std::function<bool(ObjectId, const ObjectLabel&)>& visit) override;
     std::uint64_t capacity() const override;
+    std::uint64_t window_bytes() const override;
 
     /// The ring behind the store, for registering memory that transfers will use.
     Ring& ring();

@@ -353,14 +353,15 @@ Test(daemon, tells_the_service_manager) {
 }
 
 Test(daemon, mount_kvfs_turns_options_into_the_daemons) {
-    const Outcome shown = run({"/bin/sh", "tools/mount.kvfs", "none", "/mnt/a b", "-f", "-v", "-o",
-                               "rw,nofail,dram=1G,ssd=/x:size=2G,ssd=/y,noatime,io-timeout=5,"
-                               "keep-awake=0,no-tuning,no_io_uring"},
-                              {{"PATH", std::string(std::getenv("KVFS_BIN")) + ":/usr/bin:/bin"}});
+    const Outcome shown =
+        run({"/bin/sh", "tools/mount.kvfs", "none", "/mnt/a b", "-f", "-v", "-o",
+             "rw,nofail,dram=1G,ssd=/x:size=2G:window=8M,ssd=/y,noatime,io-timeout=5,"
+             "keep-awake=0,no-tuning,no_io_uring"},
+            {{"PATH", std::string(std::getenv("KVFS_BIN")) + ":/usr/bin:/bin"}});
 
     cr_expect_eq(shown.code, 0, "%s", shown.err.c_str());
     const std::string wanted =
-        "kvfsd --dram 1G --ssd /x,size=2G --ssd /y -o noatime --io-timeout 5 "
+        "kvfsd --dram 1G --ssd /x,size=2G,window=8M --ssd /y -o noatime --io-timeout 5 "
         "--keep-awake 0 --no-tuning -o no_io_uring -- /mnt/a b\n";
     cr_expect(shown.out.ends_with(wanted), "%s", shown.out.c_str());
 }

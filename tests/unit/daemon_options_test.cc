@@ -84,14 +84,17 @@ Test(daemon_options, dram_defaults_to_a_quarter_of_memory) {
 }
 
 Test(daemon_options, several_ssds_each_with_its_quota) {
-    const Options options =
-        accepted({"--ssd", "/a,size=200GiB", "--ssd=/b\\,c,size=1.5T", "--ssd", "/d", "/m"});
+    const Options options = accepted({"--ssd", "/a,size=200GiB", "--ssd=/b\\,c,size=1.5T", "--ssd",
+                                      "/d", "--ssd", "/e,window=12M,request=1M", "/m"});
 
-    cr_assert(options.ssds.size() == 3);
+    cr_assert(options.ssds.size() == 4);
     cr_expect(options.ssds[0].quota_bytes == 200ULL << 30);
     cr_expect(options.ssds[1].directory == "/b,c");
     cr_expect(options.ssds[1].quota_bytes == 3ULL << 39);
     cr_expect(options.ssds[2].quota_bytes == 0);
+    cr_expect(options.ssds[3].window_bytes == 12U << 20);
+    cr_expect(options.ssds[3].request_bytes == 1U << 20);
+    cr_expect(options.ssds[2].request_bytes == 512U << 10);
 }
 
 Test(daemon_options, relative_paths_become_absolute) {
@@ -153,6 +156,8 @@ Test(daemon_options, mistakes_are_named) {
     refuses({"--ssd", "/s", "--no-mount", "/m"}, "--no-mount");
     refuses({"--ssd", "/s,size=", "/m"}, "''");
     refuses({"--ssd", "/s,size=0", "/m"}, "no room");
+    refuses({"--ssd", "/s,request=1K", "/m"}, "4KiB");
+    refuses({"--ssd", "/s,window=2G", "/m"}, "1GiB");
     refuses({"--ssd", "/s,quota=1G", "/m"}, "'quota=1G'");
     refuses({"--ssd", ",size=1G", "/m"}, "no directory");
     refuses({"--ssd", "/s", "--ssd", "/s/", "/m"}, "/s is given more than once");
