@@ -32,6 +32,20 @@ Status write_all(const std::shared_ptr<ObjectFile>& file, std::span<const std::b
     return {};
 }
 
+/// What keeps all victims of a full store busy, a spill, a fill or a lease, is over in moments;
+/// what is not is open or pinned, and not worth waiting for.
+template <typename Charge>
+bool charge_soon(Deadline until, Room& room, Charge charge) {
+    constexpr auto kMoments = std::chrono::seconds(1);
+    constexpr auto kPause = std::chrono::milliseconds(20);  // not every end is told to `room`
+    const Deadline patience = std::min(until, deadline_after(kMoments));
+    while (!charge()) {
+        if (Clock::now() >= patience) return false;
+        room.wait(room.changes(), deadline_after(kPause));
+    }
+    return true;
+}
+
 }  // namespace
 
 Result<std::shared_ptr<ObjectFile>> Cache::scratch_file(Object& object) {
@@ -115,7 +129,8 @@ Status Cache::write_scratch(Object& object, MutexLock& lock, std::uint64_t offse
     ++object.writes_in_flight;
     lock.unlock();
     // Room is made before, and what was really taken is counted after.
-    Status written = charge(tier, bytes.size())
+    const auto charged = [&] { return charge(tier, bytes.size()); };
+    Status written = charge_soon(until, room_, charged)
                          ? write_all(*file, bytes, offset, until)
                          : Status(Error{ENOSPC, tier.store->name() + " holds nothing to evict"});
     if (written || written.error().code != ENOSPC) {
@@ -179,8 +194,12 @@ Status Cache::convert(ObjectId id, Conversion& conversion, Deadline until) {
         if (!opened) return opened.error();
         reader = std::move(*opened);
     }
-    conversion.to = charge_store(conversion.size);
-    if (conversion.to == nullptr) return Error{ENOSPC, "no store has room for a scratch file"};
+    const auto charged = [&] {
+        conversion.to = charge_store(conversion.size);
+        return conversion.to != nullptr;
+    };
+    if (!charge_soon(until, room_, charged))
+        return Error{ENOSPC, "no store has room for a scratch file"};
     if (conversion.from != nullptr) {
         // The old object is removed and not rewritten: mapper clients may be reading it.
         static_cast<void>(catalog_->save_object(id, conversion.none));

@@ -9,9 +9,12 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
-#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
 
 #include "tests/support/client.h"
 #include "tests/support/mounted.h"
@@ -218,6 +221,27 @@ Test(semantics_scratch, K4_others_see_size_and_times_while_the_kernel_serves_a_f
     mounted->start();
     cr_expect_eq(stat_of(path).st_size, 3 * kMiB + 3);
     cr_expect(recent());
+}
+
+Test(semantics_scratch, T3_a_write_waits_for_files_that_are_busy_for_a_moment) {
+    std::vector<int> readers;
+    for (int i = 0; i < 16; ++i) {
+        const std::string path = mounted->path("busy" + std::to_string(i));
+        write_file(path, pattern(14 * kMiB, i));
+        await_spilled(path);
+        readers.push_back(open_or_fail(path, O_RDONLY));
+    }
+    std::thread closer([&] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(200));
+        for (const int fd : readers) ::close(fd);
+    });
+    const int fd = open_or_fail(mounted->path("large"), O_RDWR | O_CREAT);
+    cr_expect_eq(::ftruncate(fd, 64 * kMiB), 0, "%s", std::strerror(errno));
+    const std::string bytes = pattern(60 * kMiB, 99);  // 224 of 256 MiB are taken
+    cr_expect_eq(::pwrite(fd, bytes.data(), bytes.size(), 0), 60 * kMiB, "%s",
+                 std::strerror(errno));
+    closer.join();
+    ::close(fd);
 }
 
 Test(semantics_scratch, K5_other_files_make_way_for_what_the_kernel_writes) {
