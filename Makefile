@@ -58,12 +58,13 @@ cuda_h    := $(firstword $(wildcard $(addsuffix /include/cuda.h,$(CUDA_HOME) $(n
 cuda      := $(if $(cuda_h),-DKVFS_HAVE_CUDA_H -idirafter $(dir $(cuda_h)))
 
 # ---- Flags ----------------------------------------------------------------------------
-# One folder per BUILD, so that flags never mix. Asserts stay on in all of them.
+# One folder per BUILD, so that flags never mix. Asserts stay on in all of them. -g1: backtraces with
+# lines, for a third less time to compile than -g; variables are for debug.
 
-flags.release := -O2 -g
+flags.release := -O2 -g1
 flags.debug   := -O0 -g
-flags.asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
-flags.tsan    := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
+flags.asan    := -O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+flags.tsan    := -O1 -g1 -fno-omit-frame-pointer -fsanitize=thread
 $(if $(flags.$(BUILD)),,$(error BUILD=$(BUILD) is unknown; it is one of: release debug asan tsan))
 
 CXX      ?= g++
