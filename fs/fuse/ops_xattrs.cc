@@ -11,6 +11,8 @@ namespace {
 /// Names are of a namespace, as on a disk. Of system.*: POSIX ACLs would be kept but not enforced,
 /// and every `ls -l` asks for them.
 Status check_name(std::string_view name) {
+    // Only where SELinux is off it asks us: ls does, of each file until told that there are none.
+    if (name == "security.selinux") return Error{EOPNOTSUPP};
     for (const std::string_view prefix : {"user.", "trusted.", "security."})
         if (name.starts_with(prefix))
             return name.size() > prefix.size() ? Status{} : Status(Error{EINVAL});

@@ -130,6 +130,20 @@ Test(semantics_attributes, X1_attributes_stay_with_the_file) {
     cr_expect_eq(errno, ENODATA);
 }
 
+Test(semantics_attributes, X2_selinux_labels_are_not_kept) {
+    if (::access("/sys/fs/selinux/enforce", F_OK) == 0)
+        cr_skip_test("SELinux answers for itself here");
+    const std::string path = mounted->path("f");
+    write_file(path, "x");
+    char label[100];
+    // Not ENODATA: ls would ask of every file anew.
+    cr_expect_eq(::getxattr(path.c_str(), "security.selinux", label, sizeof label), -1);
+    cr_expect_eq(errno, EOPNOTSUPP);
+    cr_expect_eq(set_xattr(path, "security.selinux", "system_u:object_r:bin_t:s0"), EOPNOTSUPP);
+    cr_expect_eq(::getxattr(path.c_str(), "security.other", label, sizeof label), -1);
+    cr_expect_eq(errno, ENODATA);
+}
+
 Test(semantics_attributes, X2_flags_and_sizes) {
     const std::string path = mounted->path("f");
     write_file(path, "x");
