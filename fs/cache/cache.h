@@ -125,7 +125,7 @@ class Cache {
     Status opened(Object& object, bool writes);
     /// The last writer's close seals. True when the file was unlinked and this was its last handle:
     /// its bytes are gone and its inode may be erased.
-    /// `closing`: closing() has announced it. Waits while the stores are far behind.
+    /// `closing`: closing() has announced it.
     bool closed(ObjectPtr object, bool writes, bool closing = false, bool backed = false);
     /// For whoever has just opened it: the file behind a scratch file, if the kernel may serve this
     /// handle out of that; else null. It may when it serves all handles so, or, if `worth_it`, this
@@ -167,7 +167,8 @@ class Cache {
     /// `content` is, whole, the bytes of the new file `id`: sealed. write_behind() once it has a
     /// name.
     ObjectPtr adopt(ObjectId id, VolumeId volume, std::shared_ptr<Content> content);
-    void write_behind(ObjectPtr object) { queue_spill(std::move(object), false); }
+    /// What is sealed outlives the daemon as soon as a store has it; what is empty, at once.
+    void write_behind(ObjectPtr object);
 
     // --- what people look at
     // -------------------------------------------------------------------------
@@ -216,7 +217,7 @@ class Cache {
     Deadline deadline() const { return deadline_after(options_.io_timeout); }
 
     // cache.cc: objects
-    void used(const Object& object, bool in_dram, StoreTier* store);
+    void used(const Object& object, bool hit, bool in_dram, StoreTier* store);
     void admit(ObjectId id, std::uint64_t bytes);
     void forget(ObjectId id, StoreTier* store, std::uint64_t charged);
     void retire(ObjectPtr object);
@@ -268,9 +269,7 @@ class Cache {
 
     // spill.cc: from DRAM into a store
     void queue_spill(ObjectPtr object, bool urgent);
-    /// Returns when not too many files wait for it: who makes files faster than the stores take
-    /// them is slowed.
-    void await_spiller();
+    bool save_empty(const ObjectPtr& object);
     void spiller();
     void spill(const ObjectPtr& object);
     void spilled(ObjectPtr object, std::uint64_t version, StoreTier& tier, ObjectRecord record,
