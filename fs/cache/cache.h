@@ -117,6 +117,8 @@ class Cache {
     ObjectPtr add(ObjectId id, VolumeId volume);
     /// The live object of `id`, made from its record when it is not live. Errors: ENOENT.
     Result<ObjectPtr> acquire(ObjectId id);
+    /// For whoever has acquired it and not opened it: it need not live on if its record tells all.
+    void retire(ObjectPtr object);
     /// The live object, or null.
     ObjectPtr live(ObjectId id) const;
 
@@ -220,7 +222,6 @@ class Cache {
     void used(const Object& object, bool hit, bool in_dram, StoreTier* store);
     void admit(ObjectId id, std::uint64_t bytes);
     void forget(ObjectId id, StoreTier* store, std::uint64_t charged);
-    void retire(ObjectPtr object);
     void discard(const ObjectPtr& object);
     void relabel(ObjectId id, const ObjectRecord& record);
     Status move_to_volume(Object& object, VolumeId volume);
