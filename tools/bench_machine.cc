@@ -19,6 +19,7 @@
 #include <chrono>
 #include <filesystem>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "fs/base/clock.h"
@@ -30,8 +31,9 @@ namespace kvfs {
 namespace {
 
 constexpr std::uint64_t kMiB = 1 << 20;
-constexpr auto kStartTimeout = std::chrono::seconds(30);
-constexpr auto kStopTimeout = std::chrono::seconds(30);
+// Bounds for what hangs: a daemon with 10^7 names writes gigabytes when it stops.
+constexpr auto kStartTimeout = std::chrono::seconds(300);
+constexpr auto kStopTimeout = std::chrono::seconds(300);
 constexpr auto kForgettingTime = std::chrono::milliseconds(100);
 
 std::atomic<bool> interrupted = false;
@@ -131,20 +133,24 @@ ScratchDirectory::~ScratchDirectory() {
     std::filesystem::remove_all(path_, ignored);
 }
 
-BenchDaemon::BenchDaemon(const Options& options) : scratch_(options.parent) {
+BenchDaemon::BenchDaemon(const Options& options) : options_(options), scratch_(options.parent) {
     std::filesystem::create_directory(mount());
     std::filesystem::create_directory(ssd());
+    start();
+}
+
+void BenchDaemon::start() {
     std::array<int, 2> pipe{};
     if (::pipe2(pipe.data(), O_CLOEXEC) != 0) throw Failure(errno_error("pipe"));
     const UniqueFd from_daemon(pipe[0]);
     UniqueFd to_us(pipe[1]);
     const std::string log = scratch_.path() + "/log";
     const UniqueFd errors(::open(log.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600));
-    pid_ =
-        spawn({options.program, "--foreground", "--config", "/dev/null", "--log-level", "warn",
-               "--dram", std::to_string(options.dram_bytes), "--ssd",
-               ssd() + ",size=" + std::to_string(options.ssd_bytes), "--socket", socket(), mount()},
-              to_us.get(), errors.get());
+    pid_ = spawn(
+        {options_.program, "--foreground", "--config", "/dev/null", "--log-level", "warn", "--dram",
+         std::to_string(options_.dram_bytes), "--ssd",
+         ssd() + ",size=" + std::to_string(options_.ssd_bytes), "--socket", socket(), mount()},
+        to_us.get(), errors.get());
     to_us.reset();
     std::string said;
     if (wait_for_word(from_daemon.get(), "ready\n", said)) return;
@@ -153,15 +159,21 @@ BenchDaemon::BenchDaemon(const Options& options) : scratch_(options.parent) {
     complaint.resize(static_cast<std::size_t>(std::max<ssize_t>(length, 0)));
     while (!complaint.empty() && complaint.back() == '\n') complaint.pop_back();
     ::kill(pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
-    throw Failure(options.program +
+    ::waitpid(std::exchange(pid_, -1), nullptr, 0);
+    throw Failure(options_.program +
                   " did not start: " + (complaint.empty() ? "it said nothing" : complaint));
+}
+
+void BenchDaemon::stop() {
+    mapper_.reset();
+    ::kill(pid_, SIGTERM);
+    if (!reap(pid_, kStopTimeout)) throw Failure(options_.program + " did not stop");
+    pid_ = -1;
 }
 
 BenchDaemon::~BenchDaemon() {
     mapper_.reset();
-    ::kill(pid_, SIGTERM);
-    if (!reap(pid_, kStopTimeout)) {
+    if (pid_ > 0) {  // what it holds is not wanted any more
         ::kill(pid_, SIGKILL);
         ::waitpid(pid_, nullptr, 0);
     }

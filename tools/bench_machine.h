@@ -51,6 +51,10 @@ class BenchDaemon {
     /// (SSD/objects/hh/hh/INODE).
     std::map<std::uint64_t, std::string> objects() const;
     pid_t pid() const { return pid_; }
+    /// As SIGTERM does: returns when it has ended. Throws Failure when it does not end by itself.
+    void stop();
+    /// Once more, after stop(). Returns when it serves.
+    void start();
     /// A connection of this process, host backend.
     gm_ctx* mapper();
     /// Makes the kernel forget the mount's names, so that it asks for them again. False without the
@@ -58,6 +62,7 @@ class BenchDaemon {
     bool forget_names();
 
   private:
+    const Options options_;
     ScratchDirectory scratch_;
     pid_t pid_ = -1;
     std::unique_ptr<gm_ctx, void (*)(gm_ctx*)> mapper_{nullptr, gm_close};

@@ -1,5 +1,5 @@
-// One directory that grows to millions of names: whether anything slows down, and what the daemon
-// holds in memory.
+// One directory that grows to millions of names: whether anything slows down, what the daemon holds
+// in memory, and how long it takes to start.
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -26,6 +26,8 @@ namespace {
 
 constexpr std::uint64_t kFirstLevel = 100'000;
 constexpr std::uint64_t kReferenceNamesMax = 1'000'000;  ///< tmpfs takes a kilobyte for each
+constexpr std::uint64_t kBlocks = 100'000;  ///< files with bytes, and so with an object on SSD
+constexpr std::uint64_t kBlockBytes = 4096;
 constexpr unsigned kMakers = 2;
 
 /// As long as the names that engines make of hashes, and in no order.
@@ -39,11 +41,11 @@ std::string hashed_name(std::uint64_t number) {
     return name;
 }
 
-/// The directory, on either side.
+/// A directory of files of `bytes` each, on either side; made when it is not there.
 class Flat {
   public:
-    explicit Flat(const std::string& path) : path_(path) {
-        if (::mkdir(path.c_str(), 0755) != 0) throw Failure(errno_error(path));
+    Flat(const std::string& path, std::uint64_t bytes) : path_(path), block_(bytes, 'b') {
+        if (::mkdir(path.c_str(), 0755) != 0 && errno != EEXIST) throw Failure(errno_error(path));
         fd_ = UniqueFd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
         if (!fd_) throw Failure(errno_error(path));
     }
@@ -53,9 +55,7 @@ class Flat {
         return rate(end - first, time_of_threads(kMakers, [&](unsigned maker) {
                         for (std::uint64_t i = first + maker; i < end; i += kMakers) {
                             if (i % 1024 == 0) check_interrupted();
-                            const std::string name = hashed_name(i);
-                            if (::mknodat(fd_.get(), name.c_str(), S_IFREG | 0644, 0) != 0)
-                                throw Failure(errno_error(name));
+                            make_one(hashed_name(i).c_str());
                         }
                     }));
     }
@@ -100,7 +100,21 @@ class Flat {
     static double rate(std::uint64_t count, double seconds) {
         return static_cast<double>(count) / seconds / 1e3;
     }
+    void make_one(const char* name) const {
+        if (block_.empty()) {
+            if (::mknodat(fd_.get(), name, S_IFREG | 0644, 0) != 0)
+                throw Failure(errno_error(name));
+            return;
+        }
+        const UniqueFd file(
+            ::openat(fd_.get(), name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+        if (!file || ::write(file.get(), block_.data(), block_.size()) !=
+                         static_cast<ssize_t>(block_.size()))
+            throw Failure(errno_error(name));
+    }
+
     std::string path_;
+    std::string block_;
     UniqueFd fd_;
 };
 
@@ -148,21 +162,34 @@ struct Step {
     std::function<double(const Flat&)> run;
 };
 
-void measure_level(Bench& bench, const Flat& ours, const Flat* theirs, std::uint64_t from,
-                   std::uint64_t names) {
-    const std::uint64_t some = std::min<std::uint64_t>(names / 10, 20'000);
+void add_figure(Bench& bench, const std::string& name, const char* unit, double figure) {
+    bench.rows.push_back({name, unit, Better::kLower, {{figure}}, {}, "", 0});
+}
+
+/// What is measured while a directory grows from `from` to `to` files.
+struct Level {
+    std::string name;  ///< of the rows
+    std::string directory;
+    std::uint64_t from = 0;
+    std::uint64_t to = 0;
+    std::uint64_t bytes = 0;  ///< of each file
+};
+
+void measure_names_of(Bench& bench, const Level& level, const Flat& ours, const Flat* theirs) {
+    const std::uint64_t some = std::min<std::uint64_t>(level.to / 10, 20'000);
+    const std::uint64_t rest = level.to - some;
     const std::vector<Step> steps{
-        {"made", [&](const Flat& flat) { return flat.make(from, names); }},
-        {"stat of some", [&](const Flat& flat) { return flat.look_up(names, some, ""); }},
-        {"  again", [&](const Flat& flat) { return flat.look_up(names, some, ""); }},
-        {"absent", [&](const Flat& flat) { return flat.look_up(names, some, "-"); }},
-        {"listed", [&](const Flat& flat) { return flat.list(names); }},
-        {"removed", [&](const Flat& flat) { return flat.remove(names - some, names); }},
-        {"  made again", [&](const Flat& flat) { return flat.make(names - some, names); }},
+        {"made", [&](const Flat& flat) { return flat.make(level.from, level.to); }},
+        {"stat of some", [&](const Flat& flat) { return flat.look_up(level.to, some, ""); }},
+        {"  again", [&](const Flat& flat) { return flat.look_up(level.to, some, ""); }},
+        {"absent", [&](const Flat& flat) { return flat.look_up(level.to, some, "-"); }},
+        {"listed", [&](const Flat& flat) { return flat.list(level.to); }},
+        {"removed", [&](const Flat& flat) { return flat.remove(rest, level.to); }},
+        {"  made again", [&](const Flat& flat) { return flat.make(rest, level.to); }},
     };
     for (const Step& step : steps) {
         check_interrupted();
-        BenchRow row{fmt::format("{} names, {}", names, step.name),
+        BenchRow row{fmt::format("{}, {}", level.name, step.name),
                      "k/s",
                      Better::kHigher,
                      {{step.run(ours)}},
@@ -174,29 +201,36 @@ void measure_level(Bench& bench, const Flat& ours, const Flat* theirs, std::uint
     }
 }
 
+void measure_level(Bench& bench, BenchDaemon& daemon, const Level& level) {
+    {
+        Watched memory(daemon.pid());
+        const Flat ours(daemon.mount() + level.directory, level.bytes);
+        const bool compared = level.to <= kReferenceNamesMax;
+        const Flat theirs(bench.machine.tmpfs() + level.directory, level.bytes);
+        measure_names_of(bench, level, ours, compared ? &theirs : nullptr);
+        const auto most = memory.peak();
+        add_figure(bench, level.name + ", heap at its peak", "MiB", most.heap);
+        add_figure(bench, level.name + ", shared memory at its peak", "MiB", most.shared);
+        add_figure(bench, level.name + ", mapped files at its peak", "MiB", most.mapped);
+    }
+    check_interrupted();
+    add_figure(bench, level.name + ", stop", "s", time_of([&] { daemon.stop(); }));
+    add_figure(bench, level.name + ", start to ready", "s", time_of([&] { daemon.start(); }));
+    add_figure(bench, level.name + ", heap at ready", "MiB", Watched(daemon.pid()).peak().heap);
+}
+
 }  // namespace
 
 void measure_scale(Bench& bench) {
     BenchDaemon& daemon = bench.machine.roomy();
-    Watched memory(daemon.pid());
-    const Flat ours(daemon.mount() + "/scale"), theirs(bench.machine.tmpfs() + "/scale");
+    measure_level(bench, daemon,
+                  {fmt::format("{} files of 4 KiB", kBlocks), "/blocks", 0, kBlocks, kBlockBytes});
     std::uint64_t from = 0;
-    for (std::uint64_t level = std::min(kFirstLevel, bench.names);;
-         level = std::min(level * 10, bench.names)) {
-        measure_level(bench, ours, level <= kReferenceNamesMax ? &theirs : nullptr, from, level);
-        const auto most = memory.peak();
-        for (const auto& [what, mib] : {std::pair{"heap", most.heap},
-                                        {"shared memory", most.shared},
-                                        {"mapped files", most.mapped}})
-            bench.rows.push_back({fmt::format("{} names, {}, most", level, what),
-                                  "MiB",
-                                  Better::kLower,
-                                  {{mib}},
-                                  {},
-                                  "",
-                                  0});
-        from = level;
-        if (level == bench.names) return;
+    for (std::uint64_t to = std::min(kFirstLevel, bench.names);;
+         to = std::min(to * 10, bench.names)) {
+        measure_level(bench, daemon, {fmt::format("{} names", to), "/scale", from, to});
+        from = to;
+        if (to == bench.names) return;
     }
 }
 

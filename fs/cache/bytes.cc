@@ -175,22 +175,23 @@ Status Cache::empty(Object& object, MutexLock& lock, Deadline until) NO_THREAD_S
     }
     StoreTier* store = std::exchange(object.store, nullptr);
     const std::uint64_t charged = std::exchange(object.charged, 0);
+    const bool saved = std::exchange(object.empty_saved, false) || store != nullptr;
+    object.empty_synced = false;
     object.content.reset();
     object.scratch_file.reset();
     object.chunk_crcs.clear();
     object.size = 0;
     object.state = Object::State::writing;
     ++object.version;
-    if (store == nullptr) return {};
-    const ObjectRecord none = record_of(object);
+    if (!saved) return {};
     object.converting = true;  // holds everybody off while the old bytes are given up
     lock.unlock();
-    const Status saved = catalog_->save_object(object.id, none);
+    const Status unsaved = catalog_->unsave_object(object.id);
     forget(object.id, store, charged);
     lock.lock();
     object.converting = false;
     object.changed.notify_all();
-    return saved || saved.error().code == ENOENT ? Status{} : saved;
+    return unsaved || unsaved.error().code == ENOENT ? Status{} : unsaved;
 }
 
 Status Cache::truncate(const ObjectPtr& object, std::uint64_t size) {
@@ -242,7 +243,7 @@ Status Cache::truncate(const ObjectPtr& object, std::uint64_t size) {
             spill = true;
         }
     }
-    if (spill) queue_spill(object, false);
+    if (spill) write_behind(object);
     if (record) return catalog_->save_object(object->id, *record);
     return {};
 }
@@ -292,6 +293,7 @@ Status Cache::allocate(const ObjectPtr& object, std::uint64_t offset, std::uint6
 Result<Lease> Cache::lease(const ObjectPtr& object) {
     Lease lease;
     StoreTier* store = nullptr;
+    bool hit = false;
     {
         const MutexLock lock(object->mutex);
         const bool readable = (object->state == Object::State::sealed && !object->unfinished) ||
@@ -303,8 +305,9 @@ Result<Lease> Cache::lease(const ObjectPtr& object) {
         store = object->store;
         if (object->content != nullptr && object->content->whole())
             lease.content = Content::hold(object->content);
+        hit = lease.content != nullptr || store != nullptr || object->empty_saved;
     }
-    used(*object, lease.content != nullptr, store);
+    used(*object, hit, lease.content != nullptr, store);
     if (lease.content != nullptr || lease.size == 0) return lease;
     if (store == nullptr) return Error{ENOENT, "lost"};
     auto reader = store->store->open(object->id);

@@ -64,7 +64,8 @@ Result<ObjectPtr> Cache::acquire(ObjectId id) {
     if (!objects_.insert(entry, id)) return entry->second;
     auto record = catalog_->find_object(id);
     StoreTier* tier = record ? store_of(record->store_uid) : nullptr;
-    if (tier == nullptr || record->unlinked) {
+    const bool empty = record && record->store_uid == 0;
+    if ((tier == nullptr && !empty) || record->unlinked) {
         objects_.erase(entry);
         if (!record) return record.error();
         if (record->unlinked) return Error{ENOENT};
@@ -75,7 +76,8 @@ Result<ObjectPtr> Cache::acquire(ObjectId id) {
     object->state = record->scratch ? Object::State::scratch : Object::State::sealed;
     object->size = record->size;
     object->store = tier;
-    object->charged = charge_of(*tier, *record);
+    object->empty_saved = empty;
+    object->charged = empty ? 0 : charge_of(*tier, *record);
     object->chunk_crcs = std::move(record->chunk_crcs);
     object->pinned = record->pinned;
     entry->second = object;
@@ -84,6 +86,7 @@ Result<ObjectPtr> Cache::acquire(ObjectId id) {
 
 Status Cache::opened(Object& object, bool writes) {
     bool in_dram = false;
+    bool hit = false;
     StoreTier* store = nullptr;
     {
         const MutexLock lock(object.mutex);
@@ -92,8 +95,9 @@ Status Cache::opened(Object& object, bool writes) {
         if (writes) ++object.writers;
         in_dram = object.content != nullptr;
         store = object.store;
+        hit = in_dram || store != nullptr || object.empty_saved;
     }
-    used(object, in_dram, store);
+    used(object, hit, in_dram, store);
     return {};
 }
 
@@ -118,7 +122,7 @@ bool Cache::await_closed(ObjectId id) const {
     return waited;
 }
 
-bool Cache::closed(ObjectPtr object, bool writes, bool closing, bool backed) {
+bool Cache::closed(ObjectPtr object, const Closing& how) {
     bool spill = false;
     bool gone = false;
     std::optional<ObjectRecord> record;
@@ -126,16 +130,16 @@ bool Cache::closed(ObjectPtr object, bool writes, bool closing, bool backed) {
         MutexLock lock(object->mutex);
         assert(object->handles > 0);
         --object->handles;
-        if (writes) --object->writers;
-        if (closing) --object->closing;
-        if (backed) {
+        if (how.writes) --object->writers;
+        if (how.announced) --object->closing;
+        if (how.backed) {
             measure(*object);
             --object->backed;
         }
         if (object->writers == 0 && std::exchange(object->unfinished, false))
             object->changed.notify_all();
         gone = object->unlinked && object->handles == 0;
-        if (writes && object->writers == 0 && !gone) {
+        if (how.writes && object->writers == 0 && !gone) {
             if (object->state == Object::State::writing) {
                 seal(*object, lock);
                 spill = true;
@@ -146,10 +150,7 @@ bool Cache::closed(ObjectPtr object, bool writes, bool closing, bool backed) {
         }
     }
     if (record) static_cast<void>(catalog_->save_object(object->id, *record));
-    if (spill) {
-        queue_spill(object, false);
-        await_spiller();
-    }
+    if (spill) write_behind(object);
     if (gone) discard(object);
     retire(std::move(object));
     return gone;
@@ -302,7 +303,7 @@ void Cache::flush_uses() {
         again.swap(spill_later_);
     }
     for (const auto& failed : again)
-        if (ObjectPtr object = failed.lock()) queue_spill(std::move(object), false);
+        if (ObjectPtr object = failed.lock()) write_behind(std::move(object));
 }
 
 std::vector<Cache::TierUsage> Cache::usage() const {
@@ -319,13 +320,13 @@ std::vector<Cache::TierUsage> Cache::usage() const {
     return tiers;
 }
 
-void Cache::used(const Object& object, bool in_dram, StoreTier* store) {
+void Cache::used(const Object& object, bool hit, bool in_dram, StoreTier* store) {
     {
         const MutexLock lock(uses_mutex_);
         ObjectUse& use = uses_[object.id];
         use.id = object.id;
         use.atime_ns = wall_ns_coarse();
-        if (in_dram || store != nullptr) ++use.hits;
+        if (hit) ++use.hits;
     }
     if (in_dram) {
         ++counters_.dram_hits;
@@ -367,7 +368,8 @@ void Cache::retire(ObjectPtr object) {
     {
         const Object& idle = *entry->second;
         const MutexLock lock(idle.mutex);
-        const bool record_tells = idle.store != nullptr && idle.content == nullptr;
+        const bool record_tells =
+            (idle.store != nullptr || idle.empty_saved) && idle.content == nullptr;
         if (idle.handles > 0 || !(record_tells || idle.state == Object::State::lost)) return;
     }
     objects_.erase(entry);
@@ -395,6 +397,7 @@ void Cache::seal(Object& object, MutexLock& lock) {
     while (object.writes_in_flight > 0) object.changed.wait(lock);
     object.state = Object::State::sealed;
     object.chunk_crcs.clear();
+    if (object.size == 0) object.content.reset();  // room that was reserved, and not used
     if (object.content != nullptr) {
         if (object.content.use_count() == 1) object.content->memory().shrink(object.size);
         admit(object.id, object.content->size());

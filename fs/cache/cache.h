@@ -117,16 +117,23 @@ class Cache {
     ObjectPtr add(ObjectId id, VolumeId volume);
     /// The live object of `id`, made from its record when it is not live. Errors: ENOENT.
     Result<ObjectPtr> acquire(ObjectId id);
+    /// For whoever has acquired it and not opened it: it need not live on if its record tells all.
+    void retire(ObjectPtr object);
     /// The live object, or null.
     ObjectPtr live(ObjectId id) const;
 
     /// Opening and closing through the mount; `writes` is the same in both. Opening counts as a
     /// hit. Errors: ESTALE - lost.
     Status opened(Object& object, bool writes);
-    /// The last writer's close seals. True when the file was unlinked and this was its last handle:
-    /// its bytes are gone and its inode may be erased.
-    /// `closing`: closing() has announced it. Waits while the stores are far behind.
-    bool closed(ObjectPtr object, bool writes, bool closing = false, bool backed = false);
+    /// How a handle was open.
+    struct Closing {
+        bool writes = false;     ///< as it was opened
+        bool announced = false;  ///< closing() has been told
+        bool backed = false;     ///< back() gave it a file
+    };
+    /// The last writer's close seals; it waits while the stores are far behind. True when the file
+    /// was unlinked and this was its last handle: its bytes are gone and its inode may be erased.
+    bool closed(ObjectPtr object, const Closing& how);
     /// For whoever has just opened it: the file behind a scratch file, if the kernel may serve this
     /// handle out of that; else null. It may when it serves all handles so, or, if `worth_it`, this
     /// is the only one. Stays so until closed() of this handle says that it was `backed`.
@@ -167,7 +174,8 @@ class Cache {
     /// `content` is, whole, the bytes of the new file `id`: sealed. write_behind() once it has a
     /// name.
     ObjectPtr adopt(ObjectId id, VolumeId volume, std::shared_ptr<Content> content);
-    void write_behind(ObjectPtr object) { queue_spill(std::move(object), false); }
+    /// What is sealed outlives the daemon as soon as a store has it; what is empty, at once.
+    void write_behind(ObjectPtr object);
 
     // --- what people look at
     // -------------------------------------------------------------------------
@@ -216,10 +224,9 @@ class Cache {
     Deadline deadline() const { return deadline_after(options_.io_timeout); }
 
     // cache.cc: objects
-    void used(const Object& object, bool in_dram, StoreTier* store);
+    void used(const Object& object, bool hit, bool in_dram, StoreTier* store);
     void admit(ObjectId id, std::uint64_t bytes);
     void forget(ObjectId id, StoreTier* store, std::uint64_t charged);
-    void retire(ObjectPtr object);
     void discard(const ObjectPtr& object);
     void relabel(ObjectId id, const ObjectRecord& record);
     Status move_to_volume(Object& object, VolumeId volume);
@@ -268,9 +275,7 @@ class Cache {
 
     // spill.cc: from DRAM into a store
     void queue_spill(ObjectPtr object, bool urgent);
-    /// Returns when not too many files wait for it: who makes files faster than the stores take
-    /// them is slowed.
-    void await_spiller();
+    bool save_empty(const ObjectPtr& object);
     void spiller();
     void spill(const ObjectPtr& object);
     void spilled(ObjectPtr object, std::uint64_t version, StoreTier& tier, ObjectRecord record,

@@ -14,7 +14,7 @@ struct ObjectRecord {
     bool scratch = false;
     bool pinned = false;
     bool unlinked = false;        ///< it has lost its name, and its bytes are to go
-    std::uint64_t store_uid = 0;  ///< 0: in no store
+    std::uint64_t store_uid = 0;  ///< 0: in none, for it is empty
     std::uint64_t size = 0;
     std::uint64_t held_bytes = 0;  ///< of a scratch file, which may have holes
     std::vector<std::uint32_t> chunk_crcs{};
@@ -37,6 +37,8 @@ class Catalog {
     virtual Result<ObjectRecord> find_object(ObjectId id) = 0;
     /// Errors: ENOENT - the file is gone: the caller drops the object.
     virtual Status save_object(ObjectId id, const ObjectRecord& record) = 0;
+    /// What was saved is so no more: the file does not outlive the daemon unless it is saved again.
+    virtual Status unsave_object(ObjectId id) = 0;
     /// What to write on the object.
     virtual ObjectLabel label_object(ObjectId id, const ObjectRecord& record) = 0;
     /// The file has no bytes any more (evicted from the last tier, or corrupt): its name must go.

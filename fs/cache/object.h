@@ -24,8 +24,9 @@ struct StoreTier;
 ///
 /// writing -> sealed when the last writer closes (or syncs); writing, sealed -> scratch when it is
 /// rewritten after sealing or outgrows its share of DRAM; any -> lost when corrupt, evicted or
-/// unlinked. A sealed file has content or a store, or both, or is empty. Truncation to nothing
-/// leads back to writing.
+/// unlinked. A sealed file has content or a store, or both, or is empty: then its record is all
+/// that is kept of it, unless a sync has asked for an object. Truncation to nothing leads back to
+/// writing.
 struct Object {
     enum class State { writing, sealed, scratch, lost };
 
@@ -42,6 +43,8 @@ struct Object {
     std::uint64_t size GUARDED_BY(mutex) = 0;
     std::shared_ptr<Content> content GUARDED_BY(mutex);
     StoreTier* store GUARDED_BY(mutex) = nullptr;
+    bool empty_saved GUARDED_BY(mutex) = false;   ///< its record says so; no store has it
+    bool empty_synced GUARDED_BY(mutex) = false;  ///< and yet a store is to have it
     std::vector<std::uint32_t> chunk_crcs GUARDED_BY(mutex);
     std::shared_ptr<ObjectFile> scratch_file GUARDED_BY(mutex);  ///< open while scratch and live
     std::uint64_t version GUARDED_BY(mutex) =

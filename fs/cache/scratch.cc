@@ -150,7 +150,7 @@ struct Cache::Conversion {
     std::uint64_t from_charged = 0;
     std::vector<std::uint32_t> chunk_crcs;
     std::uint64_t size = 0;
-    ObjectRecord none;  ///< what is recorded while it is on its way
+    bool empty_saved = false;  ///< no store has it, but its record says that it is empty
 
     StoreTier* to = nullptr;  ///< set once it is charged
     std::shared_ptr<ObjectFile> file;
@@ -200,9 +200,9 @@ Status Cache::convert(ObjectId id, Conversion& conversion, Deadline until) {
     };
     if (!charge_soon(until, room_, charged))
         return Error{ENOSPC, "no store has room for a scratch file"};
-    if (conversion.from != nullptr) {
+    if (conversion.from != nullptr || conversion.empty_saved) {
         // The old object is removed and not rewritten: mapper clients may be reading it.
-        static_cast<void>(catalog_->save_object(id, conversion.none));
+        static_cast<void>(catalog_->unsave_object(id));
         forget(id, conversion.from, conversion.from_charged);
     }
     auto opened = conversion.to->store->open_in_place(id);
@@ -219,14 +219,14 @@ Status Cache::to_scratch(Object& object, MutexLock& lock,
     if (object.state != Object::State::writing && object.state != Object::State::sealed) return {};
 
     object.converting = true;
+    const ObjectRecord empty = record_of(object);  // what it is until then, if it has no bytes
     Conversion conversion;
     conversion.content = object.content;
     conversion.from = object.store;
     conversion.from_charged = object.charged;
     conversion.chunk_crcs = object.chunk_crcs;
     conversion.size = object.size;
-    conversion.none = record_of(object);
-    conversion.none.store_uid = 0;
+    conversion.empty_saved = std::exchange(object.empty_saved, false);
     lock.unlock();
     const Status converted = convert(object.id, conversion, until);
     if (!converted && conversion.to != nullptr) {
@@ -236,11 +236,15 @@ Status Cache::to_scratch(Object& object, MutexLock& lock,
         const MutexLock tier_lock(conversion.to->mutex);
         conversion.to->used -= std::min(conversion.to->used, charged);
     }
+    if (!converted && conversion.empty_saved)
+        conversion.empty_saved = catalog_->save_object(object.id, empty).ok();
     lock.lock();
     object.converting = false;
     object.changed.notify_all();
     if (converted) {
         become_scratch(object, conversion);
+    } else if (conversion.empty_saved) {
+        object.empty_saved = true;
     } else if (conversion.to != nullptr && conversion.from != nullptr) {  // the old object is gone
         object.store = nullptr;
         object.charged = 0;

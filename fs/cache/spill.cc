@@ -11,9 +11,6 @@ namespace {
 
 /// Objects being written at a time: enough to keep a device busy with small files.
 constexpr std::uint64_t kSpillsInFlightMax = 8;
-/// Files that may wait for it. The arena bounds those that have bytes; each of the others, too, is
-/// half a kilobyte of heap.
-constexpr std::size_t kSpillsQueuedMax = 1 << 16;
 
 }  // namespace
 
@@ -28,11 +25,38 @@ void Cache::queue_spill(ObjectPtr object, bool urgent) {
     spill_cv_.notify_all();
 }
 
-void Cache::await_spiller() {
-    const Deadline until = deadline();
-    MutexLock lock(spill_mutex_);
-    while (!stopping_ && spill_queue_.size() > kSpillsQueuedMax)
-        if (!spill_cv_.wait_until(lock, until)) return;
+void Cache::write_behind(ObjectPtr object) {
+    if (save_empty(object))
+        retire(std::move(object));
+    else
+        queue_spill(std::move(object), false);
+}
+
+/// True when it is empty and so needs no store: its record tells all, and is saved here.
+bool Cache::save_empty(const ObjectPtr& object) {
+    ObjectRecord record;
+    {
+        const MutexLock lock(object->mutex);
+        if (object->state != Object::State::sealed || object->size > 0 || object->empty_synced)
+            return false;
+        if (object->store != nullptr || object->empty_saved || object->unlinked ||
+            object->spilling || object->converting)
+            return true;
+        object->spilling = true;  // holds off who writes to it
+        record = record_of(*object);
+    }
+    const Status saved = catalog_->save_object(object->id, record);
+    {
+        const MutexLock lock(object->mutex);
+        object->spilling = object->renamed = false;
+        object->empty_saved = saved.ok();
+    }
+    object->changed.notify_all();
+    if (!saved && saved.error().code != ENOENT) {
+        const MutexLock lock(spill_mutex_);
+        spill_later_.push_back(object);
+    }
+    return true;
 }
 
 bool Cache::spills_pending() const {
@@ -66,7 +90,8 @@ void Cache::spill(const ObjectPtr& object) {
     {
         const MutexLock lock(object->mutex);
         wanted = object->state == Object::State::sealed && object->store == nullptr &&
-                 !object->unlinked && !object->spilling && !object->converting;
+                 (object->size > 0 || object->empty_synced) && !object->unlinked &&
+                 !object->spilling && !object->converting;
         if (wanted) {
             object->spilling = true;
             if (object->content != nullptr) content = Content::hold(object->content);
@@ -122,6 +147,7 @@ void Cache::spilled(ObjectPtr object, std::uint64_t version, StoreTier& tier, Ob
         object->spill_failed = again;
         if (kept) {
             object->store = &tier;
+            object->empty_saved = object->empty_synced = false;
             object->charged = bytes;
             object->chunk_crcs = std::move(record.chunk_crcs);
             if (object->renamed) renamed = record_of(*object);
@@ -138,7 +164,6 @@ void Cache::spilled(ObjectPtr object, std::uint64_t version, StoreTier& tier, Ob
             ++tier.files;
         }
         if (renamed) relabel(object->id, *renamed);
-        retire(std::move(object));  // of an empty file, the record tells all
         kick_evictor();
     } else if (charged) {
         if (stored) static_cast<void>(tier.store->remove(object->id));  // unlinked meanwhile
@@ -169,6 +194,7 @@ Status Cache::sync(const ObjectPtr& object) {
             seal(*object, lock);
         }
         object->spill_failed = false;
+        object->empty_synced = object->size == 0 && object->store == nullptr;
         while (object->state == Object::State::sealed && object->store == nullptr) {
             if (object->unlinked) return {};
             if (object->spill_failed) return Error{EIO, "no store took the file"};

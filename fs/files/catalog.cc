@@ -27,7 +27,6 @@ Result<ObjectRecord> Files::find_object(ObjectId id) {
 }
 
 Status Files::save_object(ObjectId id, const ObjectRecord& record) {
-    if (record.store_uid == 0) return names_.set_placement(id, std::nullopt);
     Placement placement;
     placement.scratch = record.scratch;
     placement.store_uid = record.store_uid;
@@ -36,6 +35,8 @@ Status Files::save_object(ObjectId id, const ObjectRecord& record) {
     placement.chunk_crcs = record.chunk_crcs;
     return names_.set_placement(id, placement);
 }
+
+Status Files::unsave_object(ObjectId id) { return names_.set_placement(id, std::nullopt); }
 
 ObjectLabel Files::label_object(ObjectId id, const ObjectRecord& record) {
     ObjectLabel label;

@@ -76,9 +76,11 @@ Result<Lease> Files::lease(Ino ino) {
     if (!inode) return inode.error();
     if (inode->is_directory()) return Error{EISDIR};
     if (!inode->is_regular()) return Error{ENOENT};
-    const auto object = cache_.acquire(ino);
+    auto object = cache_.acquire(ino);
     if (!object) return object.error();
-    return cache_.lease(*object);
+    auto lease = cache_.lease(*object);
+    cache_.retire(std::move(*object));
+    return lease;
 }
 
 Result<Files::Draft> Files::draft(std::string_view path, std::uint64_t size, std::uint32_t mode,

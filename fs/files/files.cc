@@ -68,7 +68,9 @@ Result<Attributes> Files::change(Ino ino, const Namespace::Change& change) {
         if (!inode->is_regular()) return Error{EINVAL};
         auto object = cache_.acquire(ino);
         if (!object) return Error{ESTALE};
-        if (Status cut = cache_.truncate(*object, *change.size); !cut) return cut.error();
+        const Status cut = cache_.truncate(*object, *change.size);
+        cache_.retire(std::move(*object));
+        if (!cut) return cut.error();
         if (!rest.mtime_ns) rest.mtime_ns = wall_ns();
     }
     if (change.atime_ns) cache_.forget_access_time(ino);
@@ -193,8 +195,8 @@ void Files::release(std::unique_ptr<Handle> handle) {
             static_cast<void>(
                 names_.change(ino, {.size = live->size, .mtime_ns = live->modified_ns}));
     }
-    const bool backed = handle->backing != nullptr;
-    if (cache_.closed(std::move(handle->object), handle->writes, handle->closing, backed))
+    const Cache::Closing how{handle->writes, handle->closing, handle->backing != nullptr};
+    if (cache_.closed(std::move(handle->object), how))
         if (Status erased = names_.erase(ino); !erased)
             spdlog::error("inode {} cannot be erased: {}", ino, erased.error().message());
 }

@@ -178,6 +178,7 @@ class Files final : private Catalog {
     // Catalog: what the cache asks of and tells the namespace.
     Result<ObjectRecord> find_object(ObjectId id) override;
     Status save_object(ObjectId id, const ObjectRecord& record) override;
+    Status unsave_object(ObjectId id) override;
     ObjectLabel label_object(ObjectId id, const ObjectRecord& record) override;
     void lose_object(ObjectId id) override;
     void record_uses(const std::vector<ObjectUse>& uses) override;

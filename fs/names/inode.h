@@ -41,7 +41,7 @@ struct Inode {
 /// no bytes that outlive the daemon.
 struct Placement {
     bool scratch = false;          ///< rewritten in place at its store; not checksummed
-    std::uint64_t store_uid = 0;   ///< ObjectStore::uid(); 0: in no store
+    std::uint64_t store_uid = 0;   ///< ObjectStore::uid(); 0: in none, for it is empty
     std::uint64_t size = 0;        ///< of the object
     std::uint64_t held_bytes = 0;  ///< what a scratch file takes there: it may have holes
     /// CRC32C of every kChunkBytes; empty for scratch files.

@@ -171,8 +171,9 @@ class Namespace {
     /// Stores the record, and the inode's size with it; nullopt removes the record. ENOENT when the
     /// inode is gone. Errors: EINVAL - not a regular file.
     Status set_placement(Ino ino, const std::optional<Placement>& placement);
-    /// Every placed file with its attributes, orphans too, in inode order; stops when `visit`
-    /// returns false. Not one snapshot: what changes meanwhile is seen before or after its change.
+    /// Every file that a store has, with its attributes, orphans too, in inode order; stops when
+    /// `visit` returns false. Not one snapshot: what changes meanwhile is seen before or after its
+    /// change.
     Status scan_placements(const std::function<bool(const Inode&, const Placement&)>& visit) const;
 
     /// Recreates a file from what its object says of itself: missing directories on the way are

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -11,9 +12,14 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <fstream>
+#include <functional>
 #include <map>
 #include <set>
+#include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "tests/support/mounted.h"
 
@@ -235,6 +241,90 @@ Test(semantics_names, N6_ten_thousand_names_list_once_each_while_others_come_and
         if (i % 3 != 0) cr_expect_eq(seen[name_of(i)], 1, "%s", name_of(i).c_str());
     }
     for (const auto& [name, count] : seen) cr_expect_leq(count, 1);
+}
+
+namespace {
+
+/// Of the daemon, in KiB.
+long heap_now() {
+    std::ifstream status("/proc/" + std::to_string(mounted->pid()) + "/status");
+    for (std::string line; std::getline(status, line);)
+        if (line.starts_with("RssAnon:")) return std::stol(line.substr(8));
+    cr_assert_fail("the daemon is gone");
+    return 0;
+}
+
+/// Makes and removes names among those of a directory until it is told to stop.
+class Comers {
+  public:
+    Comers(std::string directory, std::function<std::string(int)> name_of)
+        : directory_(std::move(directory)), name_of_(std::move(name_of)) {}
+    void stop() {
+        stop_ = true;
+        thread_.join();
+    }
+    int came() const { return came_; }
+
+  private:
+    static constexpr int kAtATime = 50;
+    std::string path(int i) const { return directory_ + "/" + name_of_(i * 7919) + "~"; }
+    void come_and_go() {
+        for (int i = 0; !stop_; ++i) {
+            if (::mknod(path(i).c_str(), S_IFREG | 0600, 0) == 0) ++came_;
+            if (i >= kAtATime) ::unlink(path(i - kAtATime).c_str());
+        }
+    }
+
+    const std::string directory_;
+    const std::function<std::string(int)> name_of_;
+    std::atomic<bool> stop_ = false;
+    std::atomic<int> came_ = 0;
+    std::thread thread_{[this] { come_and_go(); }};
+};
+
+}  // namespace
+
+Test(semantics_names, N6_a_hundred_thousand_names_are_listed_once_each_in_little_memory) {
+    constexpr int kNames = 100'000;
+    const std::string directory = mounted->path("flat");
+    cr_assert_eq(::mkdir(directory.c_str(), 0755), 0);
+    const auto name_of = [](int i) {
+        const std::string number = std::to_string(kNames + i % kNames);
+        return std::string(194, 'n') + number;  // all of them: 20 MB
+    };
+    for (int i = 0; i < kNames; ++i)
+        cr_assert_eq(::mknod((directory + "/" + name_of(i)).c_str(), S_IFREG | 0600, 0), 0);
+
+    Comers comers(directory, name_of);
+    cr_expect(eventually([&] { return comers.came() > 100; }));
+    const int before = comers.came();
+    const long heap = heap_now();
+    long most = heap;
+    std::vector<int> seen(kNames);
+    std::string previous;
+    const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY);
+    std::vector<char> buffer(1 << 16);
+    for (long got = 0; (got = ::syscall(SYS_getdents64, fd, buffer.data(), buffer.size())) > 0;) {
+        most = std::max(most, heap_now());
+        for (long at = 0; at < got;) {
+            const auto* entry = reinterpret_cast<const dirent64*>(buffer.data() + at);
+            at += entry->d_reclen;
+            const std::string name = entry->d_name;
+            if (name.front() == '.') continue;
+            cr_expect(previous < name, "%s after %s", name.c_str(), previous.c_str());
+            previous = name;
+            if (name.back() != '~') ++seen[std::stoi(name.substr(194)) - kNames];
+        }
+    }
+    ::close(fd);
+    const int during = comers.came() - before;
+    comers.stop();
+
+    cr_expect_eq(std::count(seen.begin(), seen.end(), 1), kNames);
+    cr_expect_gt(during, 0);
+#if !defined(__SANITIZE_ADDRESS__)  // which keeps what was freed
+    cr_expect_lt(most - heap, 8 << 10, "%ld KiB more while it listed", most - heap);
+#endif
 }
 
 Test(semantics_names, N7_seekdir_goes_back_to_where_telldir_was) {

@@ -233,6 +233,40 @@ Test(semantics_space, D2_kill_keeps_what_was_on_ssd) {
     cr_expect(before.st_ino == after.st_ino && before.st_mtim.tv_nsec == after.st_mtim.tv_nsec);
 }
 
+Test(semantics_space, D1_D2_empty_files_outlive_the_daemon_without_an_object) {
+    const auto named = [](const char* name) { return mounted->path(name); };
+    for (const char* name : {"written", "unlinked", "left"}) write_file(named(name), "");
+    cr_assert_eq(::mknod(named("made").c_str(), S_IFREG | 0640, 0), 0);
+    write_file(named("emptied"), pattern(kMiB, 1));
+    cr_assert_eq(::truncate(named("emptied").c_str(), 0), 0);
+    const auto inode = inode_of(named("left"));
+
+    mounted->stop();
+    mounted->start();
+    const auto expect_empty = [&](const char* name) {
+        cr_expect_eq(read_file(named(name)), "", "%s", name);
+        cr_expect_eq(xattr_of(named(name), "user.kvfs.tier"), "none", "%s", name);
+        cr_expect(!exists(mounted->object(inode_of(named(name)))), "%s", name);
+    };
+    for (const char* name : {"written", "unlinked", "left", "made", "emptied"}) expect_empty(name);
+    // Closed when the call returns; a close is on its way for a moment longer.
+    cr_assert_eq(::mknod(named("late").c_str(), S_IFREG | 0640, 0), 0);
+    mounted->kill();
+    mounted->start();
+    for (const char* name : {"written", "unlinked", "left", "made", "emptied", "late"})
+        expect_empty(name);
+
+    cr_expect_eq(inode_of(named("left")), inode);
+    cr_expect_eq(::unlink(named("unlinked").c_str()), 0);
+    write_file(named("written"), pattern(kMiB, 2));
+    await_spilled(named("written"));
+    mounted->kill();
+    mounted->start();
+    cr_expect(!exists(named("unlinked")));
+    cr_expect(read_file(named("written")) == pattern(kMiB, 2));
+    expect_empty("left");
+}
+
 Test(semantics_space, D2_kill_loses_what_was_not_on_ssd_cleanly) {
     for (int i = 0; i < 12; ++i) write_file(numbered(i), pattern(kMiB, i));
     mounted->kill();
@@ -257,6 +291,20 @@ Test(semantics_space, D3_fsync_waits_for_the_ssd) {
     ::close(fd);
     mounted->start();
     cr_expect(read_file(path) == bytes);
+}
+
+Test(semantics_space, D3_an_empty_file_survives_power_loss_when_it_was_synced) {
+    write_file(mounted->path("synced"), "");
+    write_file(mounted->path("other"), "");
+    const int fd = ::open(mounted->path("synced").c_str(), O_RDONLY);
+    cr_assert_eq(::fsync(fd), 0, "%s", std::strerror(errno));
+    ::close(fd);
+    mounted->kill();
+    // As a start after a power loss does with names that were in use.
+    cr_assert_eq(::unlink((mounted->ssd() + "/names/data.mdb").c_str()), 0);
+    mounted->start();
+    cr_expect_eq(list_names(mounted->path()).size(), 1);
+    cr_expect_eq(read_file(mounted->path("synced")), "");
 }
 
 namespace {
@@ -298,6 +346,17 @@ Test(semantics_space, D3_fsync_of_a_scratch_file_keeps_what_was_added_to_it) {
     mounted->start();
     bytes[0] = 'x';
     cr_expect(read_file(path) == bytes + "longer");
+}
+
+Test(semantics_space, D4_an_empty_file_that_was_being_written_to_is_gone) {
+    const std::string path = mounted->path("unfinished");
+    cr_assert_eq(::mknod(path.c_str(), S_IFREG | 0640, 0), 0);  // closed when the call returns
+    const int fd = ::open(path.c_str(), O_WRONLY);
+    cr_assert_eq(::write(fd, "half", 4), 4);
+    mounted->kill();
+    ::close(fd);
+    mounted->start();
+    cr_expect(!exists(path));
 }
 
 Test(semantics_space, D4_a_file_that_was_not_closed_is_gone) {

@@ -26,10 +26,13 @@ class MapCatalog final : public Catalog {
     }
     Status save_object(ObjectId id, const ObjectRecord& record) override {
         const MutexLock lock(mutex_);
-        if (record.store_uid == 0)
-            records_.erase(id);
-        else
-            records_[id] = record;
+        if (saves_fail_) return Error{ENOSPC};
+        records_[id] = record;
+        return {};
+    }
+    Status unsave_object(ObjectId id) override {
+        const MutexLock lock(mutex_);
+        records_.erase(id);
         return {};
     }
     ObjectLabel label_object(ObjectId id, const ObjectRecord& record) override {
@@ -51,6 +54,10 @@ class MapCatalog final : public Catalog {
         for (const ObjectUse& use : uses) hits_[use.id] += use.hits;
     }
 
+    void fail_saves(bool fail) {
+        const MutexLock lock(mutex_);
+        saves_fail_ = fail;
+    }
     void name(ObjectId id, const std::string& path) {
         const MutexLock lock(mutex_);
         names_[id] = path;
@@ -74,6 +81,7 @@ class MapCatalog final : public Catalog {
   private:
     Mutex mutex_;
     CondVar changed_;
+    bool saves_fail_ GUARDED_BY(mutex_) = false;
     std::map<ObjectId, ObjectRecord> records_ GUARDED_BY(mutex_);
     std::map<ObjectId, std::string> names_ GUARDED_BY(mutex_);
     std::set<ObjectId> lost_ GUARDED_BY(mutex_);
@@ -113,11 +121,11 @@ class CacheFixture {
 
     /// Writes the file `id` of `length` bytes and closes it.
     void write_file(ObjectId id, std::size_t length, VolumeId volume = 7) {
-        const ObjectPtr object = cache->add(id, volume);
+        ObjectPtr object = cache->add(id, volume);
         cr_assert(cache->opened(*object, true).ok());
         const Status written = cache->write(object, 0, bytes(id, length));
         cr_assert(written.ok(), "%s", written.ok() ? "" : written.error().message().c_str());
-        cr_assert_not(cache->closed(object, true));
+        cr_assert_not(cache->closed(std::move(object), {.writes = true}));
     }
 
     /// As write_file, and waits until the store has it.

@@ -8,7 +8,6 @@
 
 #include "fs/base/crc32c.h"
 #include "tests/support/cache_fixture.h"
-#include "tests/support/mounted.h"
 
 using kvfs::Arena;
 using kvfs::Cache;
@@ -20,7 +19,6 @@ using kvfs::ObjectId;
 using kvfs::ObjectPtr;
 using kvfs::Room;
 using kvfs::tests::CacheFixture;
-using kvfs::tests::eventually;
 using kvfs::tests::Faults;
 
 namespace {
@@ -50,7 +48,7 @@ Test(cache, a_file_reads_back_while_it_is_written_and_after) {
     cr_assert(on.cache->write(object, 0, CacheFixture::bytes(1, kOdd)).ok());
     cr_expect(on.intact(1, kOdd));
 
-    cr_expect_not(on.cache->closed(object, true));
+    cr_expect_not(on.cache->closed(object, {.writes = true}));
 
     cr_expect(on.intact(1, kOdd));
     cr_expect(on.cache->residency(1)->sealed);
@@ -188,7 +186,7 @@ Test(cache, when_the_store_is_full_the_file_used_longest_ago_is_lost) {
     for (ObjectId id = 1; id <= 24; ++id) on.store_file(id, kMiB);
     cr_assert(on.intact(1, kMiB));
     cr_assert(on.cache->opened(**on.cache->acquire(1), false).ok());
-    cr_expect_not(on.cache->closed(*on.cache->acquire(1), false));
+    cr_expect_not(on.cache->closed(*on.cache->acquire(1), {}));
 
     for (ObjectId id = 25; id <= 48; ++id) on.store_file(id, kMiB);
 
@@ -253,7 +251,7 @@ Test(cache, a_file_that_is_being_written_is_not_leased) {
 
     cr_expect_eq(on.cache->lease(object).error().code, ENOENT);
 
-    cr_expect_not(on.cache->closed(object, true));
+    cr_expect_not(on.cache->closed(object, {.writes = true}));
     cr_expect(on.cache->lease(object).ok());
 }
 
@@ -266,7 +264,7 @@ Test(cache, what_a_sync_has_sealed_is_not_leased_before_its_writer_closes) {
 
     cr_expect_eq(on.cache->lease(object).error().code, ENOENT);
 
-    cr_expect_not(on.cache->closed(object, true));
+    cr_expect_not(on.cache->closed(object, {.writes = true}));
     cr_expect(on.cache->lease(object).ok());
 }
 
@@ -297,7 +295,7 @@ Test(cache, uses_are_told_to_the_catalog_once) {
     on.store_file(1, kMiB);
     for (int i = 0; i < 3; ++i) {
         cr_assert(on.cache->opened(**on.cache->acquire(1), false).ok());
-        cr_expect_not(on.cache->closed(*on.cache->acquire(1), false));
+        cr_expect_not(on.cache->closed(*on.cache->acquire(1), {}));
     }
     cr_expect_eq(on.cache->pending_use(1).hits, 3);
 
@@ -317,7 +315,7 @@ Test(cache, a_file_that_was_unlinked_while_open_goes_with_its_last_handle) {
     cr_expect_not(on.cache->unlinked(1));
     cr_expect(on.intact(1, kMiB));
 
-    cr_expect(on.cache->closed(object, false));
+    cr_expect(on.cache->closed(object, {}));
     cr_expect_eq(on.cache->usage().at(1).used, 0);
     // The spiller may hold the bytes for a moment after the spill is told to be over.
     const auto until = deadline_after(std::chrono::seconds(10));
@@ -372,28 +370,111 @@ Test(cache, an_object_that_was_renamed_while_it_was_spilled_is_labelled_anew) {
     cr_expect_str_eq(path.c_str(), "new");
 }
 
-Test(cache, an_empty_file_is_known_by_its_record_alone_once_it_is_stored) {
-    auto& on = fixture();
-    on.write_file(1, 0);
-    cr_expect(eventually([&] { return on.cache->live(1) == nullptr; }));
-    cr_expect_eq(on.catalog.find_object(1)->size, 0U);
+namespace {
+
+std::size_t objects_in_store(CacheFixture& on) {
+    std::size_t found = 0;
+    cr_assert(on.store
+                  ->scan([&](ObjectId, const kvfs::ObjectLabel&) {
+                      ++found;
+                      return true;
+                  })
+                  .ok());
+    return found;
 }
 
-Test(cache, who_makes_empty_files_is_slowed_while_the_store_is_far_behind) {
+}  // namespace
+
+Test(cache, an_empty_file_is_its_record_and_costs_no_store_anything) {
     auto& on = fixture();
-    constexpr ObjectId kFiles = 70'000;
-    on.store->hang();
-    std::atomic<ObjectId> made = 0;
-    std::thread maker([&] {
-        for (ObjectId id = 1; id <= kFiles; ++id) {
-            on.write_file(id, 0);
-            made = id;
-        }
-    });
-    cr_expect(eventually([&] { return made >= 1 << 16; }));
-    std::this_thread::sleep_for(std::chrono::milliseconds(300));  // for one that is not slowed
-    cr_expect_lt(made, kFiles);
+    on.store->hang();  // nothing waits for it
+
+    on.write_file(1, 0);
+
+    cr_assert(on.catalog.find_object(1).ok());
+    cr_expect_eq(on.catalog.find_object(1)->store_uid, 0);
+    cr_expect_null(on.cache->live(1).get());
+    cr_expect_eq(on.store->pending(), 0);
+    cr_expect_eq(on.cache->usage().at(1).files, 0);
+    cr_expect(on.intact(1, 0), "its record brings it back");
     on.store->release();
-    maker.join();
-    cr_expect_eq(made, kFiles);
+    on.store_file(2, kMiB);  // the store works in order
+    cr_expect_eq(objects_in_store(on), 1);
+}
+
+Test(cache, room_that_was_reserved_for_a_file_goes_when_it_is_closed_empty) {
+    auto& on = fixture();
+    ObjectPtr object = on.cache->add(1, 7);
+    cr_assert(on.cache->opened(*object, true).ok());
+    cr_assert(on.cache->allocate(object, 0, kMiB, true).ok());
+    cr_assert_gt(on.cache->arena().used(), 0);
+
+    cr_expect_not(on.cache->closed(std::move(object), {.writes = true}));
+
+    cr_expect_eq(on.cache->arena().used(), 0);
+    cr_expect_eq(on.cache->usage().at(0).files, 0);
+    cr_expect_null(on.cache->live(1).get());
+    cr_expect(on.catalog.find_object(1).ok());
+}
+
+Test(cache, a_sync_gives_an_empty_file_an_object) {
+    auto& on = fixture();
+    on.write_file(1, 0);
+    const ObjectPtr object = *on.cache->acquire(1);
+    cr_assert(on.cache->opened(*object, false).ok());
+
+    cr_expect(on.cache->sync(object).ok());
+    cr_expect(on.cache->sync(object).ok(), "once more is fine");
+
+    cr_expect_eq(objects_in_store(on), 1);
+    cr_expect_eq(on.catalog.find_object(1)->store_uid, on.store->uid());
+    cr_expect_eq(on.cache->usage().at(1).files, 1);
+    cr_expect(on.cache->unlinked(1) || on.cache->closed(object, {}));
+    cr_expect_eq(objects_in_store(on), 0);
+    cr_expect_eq(on.cache->usage().at(1).files, 0);
+}
+
+Test(cache, an_empty_file_that_is_written_to_has_no_record_until_a_store_has_it) {
+    auto& on = fixture();
+    on.write_file(1, 0);
+    const ObjectPtr object = *on.cache->acquire(1);
+    cr_assert(on.cache->opened(*object, true).ok());
+
+    cr_assert(on.cache->write(object, 0, CacheFixture::bytes(1, kOdd)).ok());
+
+    cr_expect_not(on.catalog.find_object(1).ok());
+    cr_expect_not(on.cache->closed(object, {.writes = true}));
+    cr_expect(on.cache->sync(object).ok());
+    cr_expect_eq(on.catalog.find_object(1)->size, kOdd);
+    cr_expect(on.intact(1, kOdd));
+}
+
+Test(cache, a_file_that_is_truncated_to_nothing_leaves_its_store) {
+    auto& on = fixture();
+    on.store_file(1, kOdd);
+
+    {
+        const ObjectPtr object = *on.cache->acquire(1);
+        cr_assert(on.cache->opened(*object, true).ok());
+        cr_assert(on.cache->truncate(object, 0).ok());
+        cr_expect_not(on.catalog.find_object(1).ok());
+        cr_expect_not(on.cache->closed(object, {.writes = true}));
+    }
+
+    cr_expect_eq(on.catalog.find_object(1)->store_uid, 0);
+    cr_expect_eq(objects_in_store(on), 0);
+    cr_expect_eq(on.cache->usage().at(1).used, 0);
+}
+
+Test(cache, an_empty_file_that_could_not_be_saved_is_saved_later) {
+    auto& on = fixture();
+    on.catalog.fail_saves(true);
+    on.write_file(1, 0);
+    cr_expect(on.cache->live(1) != nullptr, "nothing else knows of it");
+
+    on.catalog.fail_saves(false);
+    on.cache->flush_uses();
+
+    cr_expect(on.catalog.find_object(1).ok());
+    cr_expect_null(on.cache->live(1).get());
 }

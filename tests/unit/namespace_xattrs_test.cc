@@ -132,9 +132,10 @@ Test(namespace_placements, are_scanned_in_inode_order_while_files_come_and_go) {
     std::vector<Ino> placed;
     for (std::uint64_t i = 0; i < 5000; ++i) {
         const Ino ino = make_file(kRootIno, "file-" + std::to_string(i));
+        const Placement placement{.store_uid = i % 4 / 2 * 7, .size = i % 4 / 2 * i};
         if (i % 2 != 0) continue;
-        cr_assert(names->set_placement(ino, Placement{.store_uid = i, .size = i}).ok());
-        placed.push_back(ino);
+        cr_assert(names->set_placement(ino, placement).ok());
+        if (placement.store_uid != 0) placed.push_back(ino);  // what is empty is in no store
     }
     std::vector<Ino> seen;
     cr_assert(names
@@ -147,7 +148,7 @@ Test(namespace_placements, are_scanned_in_inode_order_while_files_come_and_go) {
                   .ok());
 
     cr_expect(seen == placed);
-    cr_expect_eq(names->counts().files, 2500);
+    cr_expect_eq(names->counts().files, 3750);
     cr_expect_eq(code(names->scan_placements([](const Inode&, const Placement&) {
                      cr_assert_fail("all are gone");
                      return true;
@@ -157,7 +158,8 @@ Test(namespace_placements, are_scanned_in_inode_order_while_files_come_and_go) {
 
 Test(namespace_placements, scanning_stops_when_told_and_sees_orphans) {
     for (const char* name : {"a", "b", "c"}) {
-        cr_assert(names->set_placement(make_file(kRootIno, name), Placement{.size = 1}).ok());
+        const Ino ino = make_file(kRootIno, name);
+        cr_assert(names->set_placement(ino, Placement{.store_uid = 7, .size = 1}).ok());
     }
     cr_assert(names->unlink(kRootIno, "a").ok());
 

@@ -1,0 +1,67 @@
+#include "fs/files/files.h"
+
+#include <criterion/criterion.h>
+#include <sys/stat.h>
+
+#include <memory>
+#include <vector>
+
+#include "tests/support/memory_store.h"
+#include "tests/support/temp_dir.h"
+
+using kvfs::Arena;
+using kvfs::Cache;
+using kvfs::Files;
+using kvfs::Ino;
+using kvfs::kRootIno;
+using kvfs::Namespace;
+using kvfs::ObjectStore;
+using kvfs::tests::make_temp_dir;
+using kvfs::tests::MemoryStore;
+
+namespace {
+
+constexpr Namespace::NewInode kFile{.mode = S_IFREG | 0644};
+
+/// Names and bytes together, over a store in memory.
+struct Together {
+    std::unique_ptr<Namespace> names;
+    std::unique_ptr<Cache> cache;
+    std::unique_ptr<Files> files;
+
+    Together() {
+        names = *Namespace::open({.directory = make_temp_dir(), .map_bytes = 64 << 20});
+        std::vector<std::unique_ptr<ObjectStore>> stores;
+        stores.push_back(std::make_unique<MemoryStore>());
+        cache = std::make_unique<Cache>(*Arena::create({.bytes = 16 << 20}), std::move(stores),
+                                        Cache::Options{});
+        files = *Files::open(*names, *cache);
+    }
+};
+
+Together& fixture() {
+    static Together only;  // the runner gives each test a process of its own
+    return only;
+}
+
+}  // namespace
+
+TestSuite(files, .timeout = 30);
+
+Test(files, a_lease_on_what_a_record_tells_leaves_nothing_live) {
+    auto& on = fixture();
+    const Ino ino = on.files->make(kRootIno, "empty", kFile)->inode.ino;
+
+    cr_assert(on.files->lease(ino).ok());
+
+    cr_expect_null(on.cache->live(ino).get());
+}
+
+Test(files, truncating_what_a_record_tells_leaves_nothing_live) {
+    auto& on = fixture();
+    const Ino ino = on.files->make(kRootIno, "empty", kFile)->inode.ino;
+
+    cr_assert(on.files->change(ino, {.size = 0}).ok());
+
+    cr_expect_null(on.cache->live(ino).get());
+}
