@@ -151,6 +151,10 @@ void Cache::spilled(ObjectPtr object, std::uint64_t version, StoreTier& tier, Ob
             object->charged = bytes;
             object->chunk_crcs = std::move(record.chunk_crcs);
             if (object->renamed) renamed = record_of(*object);
+            // Before anybody sees the store: who unlinks the file takes it out of the order.
+            const MutexLock tier_lock(tier.mutex);
+            tier.policy->admitted(object->id, bytes);
+            ++tier.files;
         }
         object->renamed = false;
     }
@@ -158,11 +162,6 @@ void Cache::spilled(ObjectPtr object, std::uint64_t version, StoreTier& tier, Ob
     if (kept) {
         ++counters_.spills;
         counters_.spilled_bytes += record.size;
-        {
-            const MutexLock lock(tier.mutex);
-            tier.policy->admitted(object->id, bytes);
-            ++tier.files;
-        }
         if (renamed) relabel(object->id, *renamed);
         kick_evictor();
     } else if (charged) {

@@ -8,6 +8,7 @@
 
 #include "fs/base/crc32c.h"
 #include "tests/support/cache_fixture.h"
+#include "tests/support/mounted.h"
 
 using kvfs::Arena;
 using kvfs::Cache;
@@ -19,6 +20,7 @@ using kvfs::ObjectId;
 using kvfs::ObjectPtr;
 using kvfs::Room;
 using kvfs::tests::CacheFixture;
+using kvfs::tests::eventually;
 using kvfs::tests::Faults;
 
 namespace {
