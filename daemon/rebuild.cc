@@ -46,6 +46,14 @@ class Rebuilding {
         file.placement.store_uid = store.uid();
         file.placement.size = label.size;
         file.placement.chunk_crcs = label.chunk_crcs;
+        if (file.placement.scratch) {
+            // It may have been written to since it was labelled.
+            const auto object = store.open_in_place(id);
+            const auto extent = object ? (*object)->extent() : object.error();
+            if (!extent) return extent.error();
+            file.placement.size = extent->size;
+            file.placement.held_bytes = extent->held_bytes;
+        }
         auto recovered = names_.recover(file);
         if (!recovered && recovered.error().code == EEXIST) return displace(store, file);
         if (recovered) {

@@ -64,7 +64,7 @@ void keep_up(const std::stop_token& stop, Parts& parts) {
     while (!stopped.wait_for(lock, stop, std::chrono::seconds(1), [] { return false; }) &&
            !stop.stop_requested()) {
         parts.cache->flush_uses();
-        const Status synced = parts.files->sync_names();
+        const Status synced = parts.names->sync();
         if (!synced && !failing)
             spdlog::error("names cannot be written to disk: {}", synced.error().message());
         failing = !synced;

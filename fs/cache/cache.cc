@@ -149,7 +149,10 @@ bool Cache::closed(ObjectPtr object, const Closing& how) {
             }
         }
     }
-    if (record) static_cast<void>(catalog_->save_object(object->id, *record));
+    if (record) {
+        static_cast<void>(catalog_->save_object(object->id, *record));
+        relabel(object->id, *record);
+    }
     if (spill) write_behind(object);
     if (gone) discard(object);
     retire(std::move(object));

@@ -167,6 +167,8 @@ class Cache {
                     bool keep_size);
     /// Returns when the bytes are in a store. Seals a file that is being written.
     Status sync(const ObjectPtr& object);
+    /// The same of all that is in stores, with its names.
+    Status sync_stores();
 
     Result<Lease> lease(const ObjectPtr& object);
     /// Room for `size` bytes that are no file's yet.

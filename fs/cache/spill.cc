@@ -212,10 +212,21 @@ Status Cache::sync(const ObjectPtr& object) {
             record = record_of(*object);
         }
     }
+    if (record) relabel(object->id, *record);  // what a power loss leaves of it to go by
     const auto end = std::make_shared<Awaited>();
     tier->store->sync(object->id, [end](std::int64_t result) { end->finish(result); });
     if (const auto synced = end->wait(until, "syncing an object"); !synced) return synced.error();
     return record ? catalog_->save_object(object->id, *record) : Status{};
+}
+
+Status Cache::sync_stores() {
+    const Deadline until = deadline();
+    for (const auto& tier : stores_) {
+        const auto end = std::make_shared<Awaited>();
+        tier->store->sync_all([end](std::int64_t result) { end->finish(result); });
+        if (const auto synced = end->wait(until, "syncing a store"); !synced) return synced.error();
+    }
+    return {};
 }
 
 void Cache::stop() {

@@ -223,12 +223,10 @@ Status Files::allocate(Handle& handle, std::uint64_t offset, std::uint64_t lengt
     return cache_.allocate(handle.object, offset, length, keep_size);
 }
 
-Status Files::sync(Handle& handle) {
-    if (Status synced = cache_.sync(handle.object); !synced) return synced;
-    return names_.sync();
-}
+// The database is not trusted after a power loss, but made anew from the objects' labels.
+Status Files::sync(Handle& handle) { return cache_.sync(handle.object); }
 
-Status Files::sync_names() { return names_.sync(); }
+Status Files::sync_names() { return cache_.sync_stores(); }
 
 Files::Capacity Files::capacity() const {
     Capacity all;

@@ -119,7 +119,7 @@ class Files final : private Catalog {
     Status allocate(Handle& handle, std::uint64_t offset, std::uint64_t length, bool keep_size);
     /// Returns when the file's bytes and its record are on SSD. Errors: EIO, ETIMEDOUT.
     Status sync(Handle& handle);
-    /// Makes all names survive a power loss.
+    /// Makes all that is on SSD, and its names, survive a power loss. Errors: EIO, ETIMEDOUT.
     Status sync_names();
 
     struct Capacity {

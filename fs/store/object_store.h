@@ -106,6 +106,9 @@ class ObjectStore {
     /// thread, with 0 or a negative errno (-ENOENT: no such object).
     virtual void sync(ObjectId id, std::function<void(std::int64_t)> done) = 0;
 
+    /// The same of every object, and of labels: what a rename has changed.
+    virtual void sync_all(std::function<void(std::int64_t)> done) = 0;
+
     /// Relabels the object (a scratch file's size, a changed mode). Errors: ENOENT.
     virtual Status relabel(ObjectId id, const ObjectLabel& label) = 0;
 

@@ -46,6 +46,7 @@ class SsdStore::Impl {
     void put(ObjectId id, const ObjectLabel& label, std::vector<std::span<const std::byte>> pieces,
              std::function<void(Status)> done) EXCLUDES(mutex_);
     void wait_for_puts() EXCLUDES(mutex_);
+    void sync_all(std::function<void(std::int64_t)> done);
     /// Freeing a file's blocks takes milliseconds where the file system discards them.
     void unlink_later(std::string path);
 
@@ -122,6 +123,13 @@ void SsdStore::Impl::put(ObjectId id, const ObjectLabel& label,
 void SsdStore::Impl::wait_for_puts() {
     MutexLock lock(mutex_);
     while (puts_ > 0) put_over_.wait(lock);
+}
+
+void SsdStore::Impl::sync_all(std::function<void(std::int64_t)> done) {
+    worker_.post([this, done = std::move(done)] {
+        const UniqueFd fd(::open(directory_.path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        done(fd && ::syncfs(fd.get()) == 0 ? 0 : -errno);
+    });
 }
 
 void SsdStore::Impl::unlink_later(std::string path) {
@@ -280,6 +288,10 @@ void SsdStore::sync(ObjectId id, std::function<void(std::int64_t)> done) {
     if (!*fd) return done(-errno);
     impl_->ring().sync(fd->get(),
                        [fd, done = std::move(done)](std::int64_t result) { done(result); });
+}
+
+void SsdStore::sync_all(std::function<void(std::int64_t)> done) {
+    impl_->sync_all(std::move(done));
 }
 
 Status SsdStore::relabel(ObjectId id, const ObjectLabel& label) {

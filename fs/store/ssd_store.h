@@ -45,6 +45,7 @@ class SsdStore final : public ObjectStore {
     Result<std::unique_ptr<ObjectReader>> open(ObjectId id) override;
     Result<std::unique_ptr<ObjectFile>> open_in_place(ObjectId id) override;
     void sync(ObjectId id, std::function<void(std::int64_t)> done) override;
+    void sync_all(std::function<void(std::int64_t)> done) override;
     Status relabel(ObjectId id, const ObjectLabel& label) override;
     Status remove(ObjectId id) override;
     Status scan(const std::function<bool(ObjectId, const ObjectLabel&)>& visit) override;

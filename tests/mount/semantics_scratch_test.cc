@@ -223,6 +223,34 @@ Test(semantics_scratch, K4_others_see_size_and_times_while_the_kernel_serves_a_f
     cr_expect(recent());
 }
 
+Test(semantics_scratch, D3_a_scratch_file_that_was_synced_survives_a_power_loss) {
+    const std::string paths[] = {made_scratch_directory("d") + "/born", mounted->path("presized")};
+    for (const std::string& path : paths) {
+        const int fd = open_or_fail(path, O_RDWR | O_CREAT);
+        cr_assert_eq(::ftruncate(fd, 40 * kMiB), 0);
+        write_at(fd, 30 * kMiB, "synced");
+        cr_assert_eq(::fsync(fd), 0, "%s", std::strerror(errno));
+        ::close(fd);
+    }
+    const std::string renamed = mounted->path("renamed");
+    cr_assert_eq(std::rename(paths[1].c_str(), renamed.c_str()), 0);
+    const int directory = open_or_fail(mounted->path(), O_RDONLY | O_DIRECTORY);
+    cr_expect_eq(::fsync(directory), 0, "%s", std::strerror(errno));
+    ::close(directory);
+    mounted->kill();
+    // As a start after a power loss does with names that were in use.
+    cr_assert_eq(::unlink((mounted->ssd() + "/names/data.mdb").c_str()), 0);
+    mounted->start();
+    for (const std::string& path : {paths[0], renamed}) {
+        cr_expect(is_scratch(path), "%s", path.c_str());
+        cr_expect_eq(stat_of(path).st_size, 40 * kMiB);
+        cr_expect_lt(stat_of(path).st_blocks * 512, kMiB);
+        const int fd = open_or_fail(path, O_RDWR);
+        cr_expect_eq(read_at(fd, 30 * kMiB, 6), "synced");
+        ::close(fd);
+    }
+}
+
 Test(semantics_scratch, T3_a_write_waits_for_files_that_are_busy_for_a_moment) {
     std::vector<int> readers;
     for (int i = 0; i < 16; ++i) {

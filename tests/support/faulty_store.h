@@ -97,6 +97,9 @@ class FaultyStore final : public ObjectStore {
     void sync(ObjectId id, std::function<void(std::int64_t)> done) override {
         below_->sync(id, std::move(done));
     }
+    void sync_all(std::function<void(std::int64_t)> done) override {
+        below_->sync_all(std::move(done));
+    }
     Status relabel(ObjectId id, const ObjectLabel& label) override {
         return below_->relabel(id, label);
     }
