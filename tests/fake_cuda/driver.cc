@@ -38,7 +38,7 @@ void Driver::set(const std::string& name, const std::string& value) {
     if (name == "memory") knobs_.memory = number;
     if (name == "missing") knobs_.missing = value;
     if (name == "version") knobs_.version = small;
-    if (name == "batch") knobs_.batch = small;
+    if (name == "batch") knobs_.batch = small != 0;
     if (name == "devices") knobs_.devices = small;
     if (name == "init") knobs_.init = small;
     if (name == "module") knobs_.module = small != 0;

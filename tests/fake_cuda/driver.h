@@ -33,7 +33,7 @@ struct Knobs {
     std::uint64_t memory = 1ULL << 50;          ///< bytes of the device
     std::string missing;                        ///< a function that is not there
     int version = 13000;
-    int batch = 13000;  ///< ABI of cuMemcpyBatchAsync: 13000, 12080, 0: none
+    bool batch = true;  ///< cuMemcpyBatchAsync is there, as far as the version has it
     int devices = 1;
     cuda::Result init = cuda::kSuccess;
     bool module = true;           ///< the kernels are taken

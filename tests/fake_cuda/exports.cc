@@ -241,11 +241,12 @@ void* find(const std::string& name, int version) {
     if (name == #its_name && version >= its_version) return reinterpret_cast<void*>(&its_name);
     KVFS_CUDA_FUNCTIONS(FIND)
 #undef FIND
-    const int batches = driver().knobs().batch;
-    if (name == "cuMemcpyBatchAsync" && version >= 13000 && batches == 13000)
-        return reinterpret_cast<void*>(&batch_of_13000);
-    if (name == "cuMemcpyBatchAsync" && version >= 12080 && batches != 0)
-        return reinterpret_cast<void*>(&batch_of_12080);
+    const Knobs knobs = driver().knobs();
+    if (name != "cuMemcpyBatchAsync" || !knobs.batch) return nullptr;
+    // One from before 13.0 that is asked for what it does not know yet gives what it has: another
+    // number of parameters.
+    if (version >= 13000 && knobs.version >= 13000) return reinterpret_cast<void*>(&batch_of_13000);
+    if (version >= 12080 && knobs.version >= 12080) return reinterpret_cast<void*>(&batch_of_12080);
     return nullptr;
 }
 
