@@ -1,4 +1,6 @@
 // What the library exports: cuGetProcAddress_v2, through which the rest is found, and the knobs.
+#include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <cstring>
 
@@ -170,11 +172,14 @@ cuda::Result cuMemcpyDtoHAsync(void* to, cuda::DevicePointer from, std::size_t b
                          Driver::Host::any);
 }
 
+std::atomic<std::size_t> largest_batch = 0;
+
 cuda::Result batch(cuda::DevicePointer* to, cuda::DevicePointer* from, const std::size_t* sizes,
                    std::size_t count, const cuda::CopyAttributes* attributes,
                    const std::size_t* indexes, std::size_t attribute_count, cuda::Stream stream) {
     NEEDS_CONTEXT(cuMemcpyBatchAsync);
     if (refused(stream, "cuMemcpyBatchAsync")) return cuda::kInvalidValue;
+    largest_batch = std::max(largest_batch.load(), count);
     constexpr std::size_t kMost = 4096;
     if (count > kMost) driver().complain("a batch of " + std::to_string(count) + " copies");
     if (attribute_count != 1 || indexes[0] != 0) return cuda::kInvalidValue;
@@ -265,6 +270,7 @@ int cuGetProcAddress_v2(const char* name, void** function, int version, std::uin
 
 void fake_cuda_control(const char* knobs) { fake_cuda::driver().control(knobs); }
 std::uint64_t fake_cuda_calls(const char* name) { return fake_cuda::driver().calls(name); }
+std::uint64_t fake_cuda_largest_batch() { return fake_cuda::largest_batch; }
 std::uint64_t fake_cuda_registered_bytes() { return fake_cuda::driver().registered_bytes(); }
 
 /// How often the driver was used as it must not be; `text` gets the last time's reason.

@@ -232,6 +232,9 @@ struct FakeCuda {
     static std::uint64_t registered_bytes() {
         return reinterpret_cast<std::uint64_t (*)()>(find("fake_cuda_registered_bytes"))();
     }
+    static std::uint64_t largest_batch() {
+        return reinterpret_cast<std::uint64_t (*)()>(find("fake_cuda_largest_batch"))();
+    }
     /// "" or how the driver was used as it must not be.
     static std::string complaint() {
         char text[200] = {};
