@@ -212,8 +212,8 @@ scripts := $(wildcard tools/bootstrap tools/demo tools/mount.kvfs tests/run test
 pages   := $(sort $(wildcard man/*.[1-8]))
 product_src := $(filter-out tests/%,$(all_src))
 
-.PHONY: lint lint-floors lint-limits lint-format lint-threads lint-man lint-scripts lint-self format tidy
-lint: lint-floors lint-limits lint-format lint-threads lint-man lint-scripts lint-self ## all of the below but tidy
+.PHONY: lint lint-floors lint-limits lint-format lint-threads lint-man lint-scripts lint-ptx lint-self format tidy
+lint: lint-floors lint-limits lint-format lint-threads lint-man lint-scripts lint-ptx lint-self ## all of the below but tidy
 	@echo 'lint: clean'
 
 lint-floors:                    ## includes go down or stay in their folder
@@ -235,6 +235,10 @@ lint-man:                       ## man pages, one for each function of gpumap.h
 lint-scripts:                   ## shellcheck
 	$(Q)shellcheck $(scripts)
 
+ptx_source_sum = $(shell cksum <gpumap/kernels.cu)
+lint-ptx:                       ## the committed kernel is that of kernels.cu
+	$(Q)grep -qF '($(ptx_source_sum))' gpumap/kernels_ptx.h || { echo 'gpumap/kernels_ptx.h is not of this kernels.cu: make ptx'; exit 1; }
+
 lint-self:                      ## the checks themselves: each must catch a planted violation
 	$(Q)tests/lint_self
 
@@ -253,6 +257,16 @@ build/lint/%.threads: %.cc
 -include $(product_src:%.cc=build/lint/%.threads.d)
 
 ##@ Other
+# The kernel is committed compiled, so that who builds needs no Toolkit. PTX of version 7.4 is taken
+# by all drivers from 11.4 on, which then compile it for their device.
+.PHONY: ptx
+ptx: gpumap/kernels.cu          ## gpumap/kernels_ptx.h from kernels.cu, with nvcc
+	$(Q)mkdir -p $(O) && nvcc -ptx -O3 -arch=compute_75 -o $(O)/kernels.ptx $<
+	$(Q){ echo '// Made from kernels.cu ($(ptx_source_sum)) by `make ptx`; not to be edited.'; echo '#pragma once'; \
+	    echo 'namespace kvfs::gpumap {'; echo 'inline constexpr const char kKernelsPtx[] = R"ptx('; \
+	    sed -e '/^\/\//d; /^[ \t]*\/\//d; /^$$/d; s/^\.version .*/.version 7.4/' $(O)/kernels.ptx; \
+	    echo ')ptx";'; echo '}  // namespace kvfs::gpumap'; } >gpumap/kernels_ptx.h
+
 .PHONY: install clean help
 install: all                    ## into $(DESTDIR)$(prefix)
 	$(call if_any,$(daemon_src),$(INSTALL) -D -m755 -t '$(DESTDIR)$(sbindir)' $(O)/kvfsd $(wildcard tools/mount.kvfs))

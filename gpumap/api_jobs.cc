@@ -156,10 +156,9 @@ gm_status gm_job_wait_stream(gm_job* job, uint32_t group, gm_stream stream, uint
             return invalid("gm_job_wait_stream: job is NULL, or flags");
         if (!job->job->outcome.has_group(group))
             return invalid("gm_job_wait_stream: no such group");
-        auto gate = job->job->outcome.gate(group);
-        if (gate == nullptr) return gm_status{GM_OK};
-        const kvfs::Status held = job->context->device().hold(stream, std::move(gate));
-        return held ? gm_status{GM_OK} : fail(held.error());
+        const auto batches = job->job->outcome.wait_handed_over(group);
+        const kvfs::Status waits = job->context->device().wait_for(stream, batches);
+        return waits ? gm_status{GM_OK} : fail(waits.error());
     });
 }
 
@@ -167,7 +166,12 @@ gm_status gm_job_poll(gm_job* job, uint32_t group) {
     return guarded([&] {
         if (job == nullptr) return invalid("gm_job_poll: job is NULL");
         if (!job->job->outcome.has_group(group)) return invalid("gm_job_poll: no such group");
-        return with_message(job->job->outcome.poll(group));
+        gm_status status = job->job->outcome.poll(group);
+        if (status == GM_PENDING) {
+            job->context->device().look();
+            status = job->job->outcome.poll(group);
+        }
+        return with_message(status);
     });
 }
 

@@ -10,6 +10,7 @@
 #include <fstream>
 #include <utility>
 
+#include "gpumap/cuda_device.h"
 #include "gpumap/host_device.h"
 #include "gpumap/signals.h"
 #include "gpumap/status.h"
@@ -18,7 +19,6 @@ namespace kvfs::gpumap {
 namespace {
 
 constexpr std::uint64_t kMiB = 1 << 20;
-constexpr const char* kNoCuda = "this release has no cuda backend";
 
 /// The umask, which umask(2) could only tell by changing it.
 std::uint32_t process_umask() {
@@ -57,13 +57,13 @@ void copy_text(char (&into)[N], const std::string& text) {
 Status check(const gm_config& config) {
     const char* wrong = nullptr;
     if (config.backend > GM_BACKEND_CUDA) wrong = "backend";
-    if (config.device != 0) wrong = "device: the host backend has device 0 only";
+    if (config.backend == GM_BACKEND_HOST && config.device != 0)
+        wrong = "device: the host backend has device 0 only";
     if (config.flags != 0 || config.reserved != 0) wrong = "flags and reserved must be 0";
     if (config.staging_bytes < 8 * kMiB) wrong = "staging_bytes is below 8 MiB";
     if (config.inflight_mib > 65536) wrong = "inflight_mib is above 65536";
     if (config.io_depth > 1024) wrong = "io_depth is above 1024";
     if (wrong != nullptr) return Error{EINVAL, std::string("gm_config: ") + wrong};
-    if (config.backend == GM_BACKEND_CUDA) return Error{ENOTSUP, kNoCuda};
     return {};
 }
 
@@ -89,7 +89,18 @@ Result<std::unique_ptr<Context>> Context::open(const gm_config& config) {
 }
 
 Status Context::open_device() {
-    if (config_.backend == GM_BACKEND_AUTO) backend_reason_ = std::string("host: ") + kNoCuda;
+    const bool is_choice = config_.backend == GM_BACKEND_AUTO;
+    if (config_.backend != GM_BACKEND_HOST) {
+        auto cuda = CudaDevice::create(config_.device, CudaOptions::from_environment());
+        if (cuda) {
+            device_ = std::move(*cuda);
+            if (is_choice) backend_reason_ = "cuda: " + device_->description();
+            return {};
+        }
+        // Another ordinal than 0 is meant for a GPU.
+        if (!is_choice || config_.device != 0) return cuda.error();
+        backend_reason_ = "host: " + cuda.error().what;
+    }
     auto device = HostDevice::create(HostDevice::options_from_environment());
     if (!device) return device.error();
     device_ = std::move(*device);
@@ -156,7 +167,9 @@ void Context::describe(gm_info& info) const {
     info.dram_bytes = moved.dram;
     info.file_bytes = moved.file;
     info.saved_bytes = moved.saved;
-    copy_text(info.backend_reason, backend_reason_);
+    const std::string shortcomings = device_->shortcomings();
+    const char* comma = backend_reason_.empty() || shortcomings.empty() ? "" : "; ";
+    copy_text(info.backend_reason, backend_reason_ + comma + shortcomings);
     copy_text(info.connection_reason, connection_->reason());
 }
 

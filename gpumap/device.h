@@ -9,7 +9,6 @@
 
 #include "fs/base/result.h"
 #include "gpumap.h"
-#include "gpumap/gate.h"
 
 namespace kvfs::gpumap {
 
@@ -22,6 +21,12 @@ struct Copy {
 
 enum class Direction { in, out };  ///< to the device, from it
 
+/// The number of a batch of copies that was submitted.
+using Ticket = std::uint64_t;
+
+/// Host memory is ready for a device's copies while this lives; it may outlive the device.
+using Pin = std::shared_ptr<void>;
+
 /// What the mapper asks of a device; one instance a context. Thread-safe.
 class Device {
   public:
@@ -33,13 +38,24 @@ class Device {
 
     virtual std::uint32_t backend() const = 0;  ///< GM_BACKEND_*
     virtual std::int32_t ordinal() const = 0;
+    /// What it is and can do, in a few words.
+    virtual std::string description() const = 0;
+    /// What makes it slower than it could be: "" or a reason.
+    virtual std::string shortcomings() const = 0;
 
-    /// Makes host memory ready for the device's copies. It stays so until the context ends.
-    virtual Status pin(std::span<std::byte> memory, bool writable) = 0;
+    /// Makes host memory ready for the device's copies, which must be over before the pin or the
+    /// memory goes. `shared`: the memory's descriptor, when other processes have it too; else -1.
+    virtual Result<Pin> pin(std::span<std::byte> memory, bool writable, int shared) = 0;
 
     /// Queues copies, which run in any order among themselves and beside other batches. Never calls
-    /// `done` before it returns.
-    virtual void submit(Direction direction, std::vector<Copy> copies, Done done) = 0;
+    /// `done` before it returns. None of them is in two pinned memories at a time.
+    virtual Ticket submit(Direction direction, std::vector<Copy> copies, Done done) = 0;
+    /// What is queued on the stream from now on waits until these batches have ended, well or not.
+    /// Errors: EINVAL - no such stream.
+    virtual Status wait_for(gm_stream stream, std::span<const Ticket> batches) = 0;
+    /// Calls the `done` of what the device has ended, at once and on this thread. For who has seen
+    /// a stream get beyond wait_for(), and would else have to wait for the device's own thread.
+    virtual void look() = 0;
 
     virtual Result<gm_devptr> allocate(std::uint64_t bytes) = 0;
     /// Errors: EINVAL - not from allocate().
@@ -53,8 +69,6 @@ class Device {
     virtual Status copy(Direction direction, const Copy& copy, gm_stream stream) = 0;
     /// Calls `reached` once, on any thread, when all that is queued on the stream now has run.
     virtual Status when_reached(gm_stream stream, std::function<void()> reached) = 0;
-    /// What is queued on the stream from now on waits until the gate is open.
-    virtual Status hold(gm_stream stream, std::shared_ptr<Gate> gate) = 0;
 };
 
 }  // namespace kvfs::gpumap

@@ -120,26 +120,53 @@ HostDevice::HostDevice(const Options& options)
 
 HostDevice::~HostDevice() {
     std::unordered_map<gm_stream, std::shared_ptr<Worker>> streams;
+    // Streams may wait for copies; never the reverse.
+    copies_->finish();
+    for (std::thread& copier : copiers_) copier.join();
     {
         MutexLock lock(mutex_);
         streams.swap(streams_);
     }
     streams.clear();
-    copies_->finish();
-    for (std::thread& copier : copiers_) copier.join();
 }
 
-Status HostDevice::pin(std::span<std::byte>, bool) { return {}; }
+Result<Pin> HostDevice::pin(std::span<std::byte>, bool, int) { return Pin(); }
 
-void HostDevice::submit(Direction direction, std::vector<Copy> copies, Done done) {
-    const bool fails = ++batches_ == options_.fail_batch;
-    copies_->push([this, direction, copies = std::move(copies), done = std::move(done), fails] {
-        if (options_.copy_delay_us > 0)
-            std::this_thread::sleep_for(std::chrono::microseconds(options_.copy_delay_us));
-        if (!fails) {
-            for (const Copy& copy : copies) run(direction, copy);
+Ticket HostDevice::submit(Direction direction, std::vector<Copy> copies, Done done) {
+    Ticket ticket = 0;
+    {
+        MutexLock lock(mutex_);
+        ticket = ++batches_;
+        in_flight_.emplace(ticket, std::make_shared<Gate>());
+    }
+    const bool fails = ticket == options_.fail_batch;
+    copies_->push(
+        [this, direction, copies = std::move(copies), done = std::move(done), fails, ticket] {
+            if (options_.copy_delay_us > 0)
+                std::this_thread::sleep_for(std::chrono::microseconds(options_.copy_delay_us));
+            if (!fails) {
+                for (const Copy& copy : copies) run(direction, copy);
+            }
+            done(fails ? GM_EDEVICE : GM_OK);
+            MutexLock lock(mutex_);
+            const auto ended = in_flight_.extract(ticket);
+            lock.unlock();
+            ended.mapped()->open();
+        });
+    return ticket;
+}
+
+Status HostDevice::wait_for(gm_stream stream, std::span<const Ticket> batches) {
+    std::vector<std::shared_ptr<Gate>> gates;
+    {
+        MutexLock lock(mutex_);
+        for (const Ticket batch : batches) {
+            const auto found = in_flight_.find(batch);
+            if (found != in_flight_.end()) gates.push_back(found->second);
         }
-        done(fails ? GM_EDEVICE : GM_OK);
+    }
+    return enqueue(stream, [gates = std::move(gates)] {
+        for (const auto& gate : gates) gate->wait();
     });
 }
 
@@ -208,10 +235,6 @@ Status HostDevice::copy(Direction direction, const Copy& copy, gm_stream stream)
 
 Status HostDevice::when_reached(gm_stream stream, std::function<void()> reached) {
     return enqueue(stream, std::move(reached));
-}
-
-Status HostDevice::hold(gm_stream stream, std::shared_ptr<Gate> gate) {
-    return enqueue(stream, [gate = std::move(gate)] { gate->wait(); });
 }
 
 }  // namespace kvfs::gpumap

@@ -6,6 +6,7 @@
 
 #include "fs/base/mutex.h"
 #include "gpumap/device.h"
+#include "gpumap/gate.h"
 
 namespace kvfs::gpumap {
 
@@ -24,13 +25,17 @@ class HostDevice final : public Device {
 
     /// Errors: EAGAIN - no more threads.
     static Result<std::unique_ptr<HostDevice>> create(const Options& options);
-    /// Runs what is queued. No gate that a stream waits for may still be closed.
+    /// Runs what is queued.
     ~HostDevice() override;
 
     std::uint32_t backend() const override { return GM_BACKEND_HOST; }
     std::int32_t ordinal() const override { return 0; }
-    Status pin(std::span<std::byte> memory, bool writable) override;
-    void submit(Direction direction, std::vector<Copy> copies, Done done) override;
+    std::string description() const override { return "this machine's memory"; }
+    std::string shortcomings() const override { return {}; }
+    Result<Pin> pin(std::span<std::byte> memory, bool writable, int shared) override;
+    Ticket submit(Direction direction, std::vector<Copy> copies, Done done) override;
+    Status wait_for(gm_stream stream, std::span<const Ticket> batches) override;
+    void look() override {}
     Result<gm_devptr> allocate(std::uint64_t bytes) override;
     Status free(gm_devptr memory) override;
     Result<gm_stream> create_stream() override;
@@ -38,7 +43,6 @@ class HostDevice final : public Device {
     Status sync_stream(gm_stream stream) override;
     Status copy(Direction direction, const Copy& copy, gm_stream stream) override;
     Status when_reached(gm_stream stream, std::function<void()> reached) override;
-    Status hold(gm_stream stream, std::shared_ptr<Gate> gate) override;
 
   private:
     class Worker;
@@ -50,7 +54,6 @@ class HostDevice final : public Device {
     const Options options_;
     std::unique_ptr<Queue> copies_;
     std::vector<std::thread> copiers_;
-    std::atomic<std::uint64_t> batches_ = 0;
 
     struct FreeMemory {
         void operator()(std::byte* memory) const;
@@ -58,6 +61,8 @@ class HostDevice final : public Device {
     Mutex mutex_;
     std::unordered_map<gm_devptr, std::unique_ptr<std::byte, FreeMemory>> memory_
         GUARDED_BY(mutex_);
+    Ticket batches_ GUARDED_BY(mutex_) = 0;
+    std::unordered_map<Ticket, std::shared_ptr<Gate>> in_flight_ GUARDED_BY(mutex_);
     std::unordered_map<gm_stream, std::shared_ptr<Worker>> streams_ GUARDED_BY(mutex_);
 };
 

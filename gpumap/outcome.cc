@@ -39,7 +39,26 @@ bool Outcome::settle(std::uint32_t group, std::uint64_t bytes, gm_status status)
         if (part.status == GM_OK) part.status = status;
         if (job_.status == GM_OK) job_.status = status;
     }
+    if (is_handed_over(part)) handed_over_.notify_all();
     return end_if_done(group);
+}
+
+void Outcome::hand_over(std::uint32_t group, std::uint64_t bytes, Ticket batch) {
+    MutexLock lock(mutex_);
+    Part& part = parts_[group];
+    part.with_device += static_cast<std::int64_t>(bytes);
+    if (!part.ended && (part.batches.empty() || part.batches.back() != batch))
+        part.batches.push_back(batch);
+    if (is_handed_over(part)) handed_over_.notify_all();
+}
+
+void Outcome::take_back(std::uint32_t group, std::uint64_t bytes) {
+    MutexLock lock(mutex_);
+    parts_[group].with_device -= static_cast<std::int64_t>(bytes);
+}
+
+bool Outcome::is_handed_over(const Part& part) const {
+    return part.ended || static_cast<std::int64_t>(part.bytes_left) == part.with_device;
 }
 
 bool Outcome::end_if_done(std::size_t group) {
@@ -53,7 +72,7 @@ bool Outcome::end_if_done(std::size_t group) {
 
 void Outcome::end(Part& part, std::uint32_t number) {
     part.ended = true;
-    if (part.gate != nullptr) part.gate->open();
+    part.batches = {};
     const std::uint32_t wanted =
         number == GM_ALL_GROUPS ? GM_NOTIFY | GM_NOTIFY_GROUPS : std::uint32_t{GM_NOTIFY_GROUPS};
     if ((notice_.flags & wanted) != 0)
@@ -93,12 +112,17 @@ gm_status Outcome::wait(std::uint32_t number, std::optional<Deadline> deadline) 
     return asked.status;
 }
 
-std::shared_ptr<Gate> Outcome::gate(std::uint32_t number) {
+std::vector<Ticket> Outcome::wait_handed_over(std::uint32_t number) const {
     MutexLock lock(mutex_);
-    Part& asked = part(number);
-    if (asked.ended) return nullptr;
-    if (asked.gate == nullptr) asked.gate = std::make_shared<Gate>();
-    return asked.gate;
+    const std::size_t first =
+        number == GM_ALL_GROUPS ? 0 : static_cast<std::size_t>(&part(number) - parts_.data());
+    const std::size_t end = number == GM_ALL_GROUPS ? parts_.size() : first + 1;
+    std::vector<Ticket> batches;
+    for (std::size_t i = first; i < end; ++i) {
+        while (!is_handed_over(parts_[i])) handed_over_.wait(lock);
+        batches.insert(batches.end(), parts_[i].batches.begin(), parts_[i].batches.end());
+    }
+    return batches;
 }
 
 std::vector<std::pair<std::uint32_t, gm_status>> Outcome::errors() const {

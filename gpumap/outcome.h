@@ -10,7 +10,7 @@
 #include "fs/base/mutex.h"
 #include "gpumap.h"
 #include "gpumap/completion_queue.h"
-#include "gpumap/gate.h"
+#include "gpumap/device.h"
 #include "gpumap/plan.h"
 
 namespace kvfs::gpumap {
@@ -39,12 +39,19 @@ class Outcome {
     /// now.
     bool settle(std::uint32_t group, std::uint64_t bytes, gm_status status);
 
+    /// `bytes` of group index `group` are with the device, in this batch. May come after the
+    /// batch's end.
+    void hand_over(std::uint32_t group, std::uint64_t bytes, Ticket batch);
+    /// So many are no longer. Before they are settled.
+    void take_back(std::uint32_t group, std::uint64_t bytes);
+
     // By the caller's group numbers; GM_ALL_GROUPS is the job.
     bool has_group(std::uint32_t number) const;
     gm_status poll(std::uint32_t number) const;
     gm_status wait(std::uint32_t number, std::optional<Deadline> deadline) const;
-    /// A gate that opens when the group ends; null: it has ended.
-    std::shared_ptr<Gate> gate(std::uint32_t number);
+    /// Waits until every byte of the group is with the device or done. Returns the batches that may
+    /// still be with the device.
+    std::vector<Ticket> wait_handed_over(std::uint32_t number) const;
 
     /// Failed ranges so far, by index.
     std::vector<std::pair<std::uint32_t, gm_status>> errors() const;
@@ -56,11 +63,13 @@ class Outcome {
         std::uint64_t moved = 0;
         gm_status status = GM_OK;  ///< the first failure
         bool ended = false;
-        std::shared_ptr<Gate> gate;
+        std::int64_t with_device = 0;  ///< below 0: a batch was over before it was told of
+        std::vector<Ticket> batches;   ///< that it was handed over in
     };
 
     Part& part(std::uint32_t number) REQUIRES(mutex_);
     const Part& part(std::uint32_t number) const REQUIRES(mutex_);
+    bool is_handed_over(const Part& part) const REQUIRES(mutex_);
     void end(Part& part, std::uint32_t number) REQUIRES(mutex_);
     bool end_if_done(std::size_t group) REQUIRES(mutex_);
 
@@ -69,6 +78,7 @@ class Outcome {
 
     mutable Mutex mutex_;
     mutable CondVar ended_;
+    mutable CondVar handed_over_;
     std::vector<Part> parts_ GUARDED_BY(mutex_);
     std::size_t parts_left_ GUARDED_BY(mutex_);
     Part job_ GUARDED_BY(mutex_);

@@ -108,10 +108,19 @@ void Scheduler::run(Work work) {
         const Direction direction =
             batch->job->kind == Job::Kind::save ? Direction::out : Direction::in;
         // std::function wants what can be copied.
-        device_.submit(direction, std::move(copies),
-                       [this, batch = std::shared_ptr<Batch>(std::move(batch))](gm_status status) {
-                           copied(*batch, status);
-                       });
+        const std::shared_ptr<Batch> shared(std::move(batch));
+        const Ticket ticket =
+            device_.submit(direction, std::move(copies),
+                           [this, shared](gm_status status) { copied(*shared, status); });
+        const auto& pieces = shared->job->plan.pieces;
+        const auto& handed = shared->copies;
+        for (std::size_t i = 0; i < handed.size();) {
+            const std::uint32_t group = pieces[handed[i].piece].group;
+            std::uint64_t bytes = 0;
+            for (; i < handed.size() && pieces[handed[i].piece].group == group; ++i)
+                bytes += handed[i].bytes;
+            shared->job->outcome.hand_over(group, bytes, ticket);
+        }
     }
     for (auto& one : work.reads) {
         const std::shared_ptr<Read> read(std::move(one));
@@ -162,6 +171,7 @@ void Scheduler::settle_copies(const Batch& batch, gm_status status, Work& work) 
                 break;
             bytes += next.bytes;
         }
+        batch.job->outcome.take_back(pieces[first.piece].group, bytes);
         settle(batch.job, first.file, first.piece, first.file_off, bytes, status, work);
     }
 }

@@ -18,8 +18,9 @@ Status Slabs::add(const protocol::SlabEntry& entry, const UniqueFd& memory) {
     auto mapping =
         Mapping::shared(memory.get(), entry.bytes, writable ? PROT_READ | PROT_WRITE : PROT_READ);
     if (!mapping) return mapping.error();
-    if (Status pinned = device_.pin(mapping->bytes(), writable); !pinned) return pinned;
-    auto slab = std::make_shared<const Slab>(Slab{std::move(*mapping), writable});
+    auto pin = device_.pin(mapping->bytes(), writable, memory.get());
+    if (!pin) return pin.error();
+    auto slab = std::make_shared<const Slab>(Slab{std::move(*mapping), writable, std::move(*pin)});
     MutexLock lock(mutex_);
     slabs_[entry.slab] = {entry.generation, std::move(slab)};
     return {};

@@ -16,6 +16,7 @@ namespace kvfs::gpumap {
 struct Slab {
     Mapping memory;
     bool writable = false;
+    Pin pin;  ///< goes before the memory does
 };
 
 /// The slabs that the daemon has sent: each is mapped once. Who holds one keeps it mapped, also

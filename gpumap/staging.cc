@@ -8,8 +8,9 @@ namespace kvfs::gpumap {
 Result<Staging> Staging::create(std::uint64_t bytes, Device& device) {
     auto memory = Mapping::anonymous(std::max<std::uint64_t>(bytes / kChunkBytes, 1) * kChunkBytes);
     if (!memory) return memory.error();
-    if (Status pinned = device.pin(memory->bytes(), true); !pinned) return pinned.error();
-    return Staging(std::move(*memory));
+    auto pin = device.pin(memory->bytes(), true, -1);
+    if (!pin) return pin.error();
+    return Staging(std::move(*memory), std::move(*pin));
 }
 
 Staging::Run Staging::take(std::uint32_t count) {

@@ -35,10 +35,11 @@ class Staging {
     std::span<std::byte> memory() const { return memory_.bytes(); }
 
   private:
-    explicit Staging(Mapping memory)
-        : memory_(std::move(memory)), taken_(memory_.size() / kChunkBytes) {}
+    Staging(Mapping memory, Pin pin)
+        : memory_(std::move(memory)), pin_(std::move(pin)), taken_(memory_.size() / kChunkBytes) {}
 
     Mapping memory_;
+    Pin pin_;  ///< goes before the memory does
     std::vector<bool> taken_;
     std::uint32_t next_ = 0;  ///< where to look first: slots are used in turn
 };

@@ -46,6 +46,8 @@ gm_status from_errno(int code) {
         case ENOSYS:
         case EPROTONOSUPPORT:
             return GM_ENOTSUP;
+        case ENODEV:
+            return GM_EDEVICE;
         case ENOTCONN:
         case ECONNREFUSED:
         case ECONNRESET:

@@ -42,7 +42,7 @@ typedef struct gm_file gm_file;
 typedef struct gm_job gm_job;
 /** An address in device memory: a CUdeviceptr, or on the host backend a pointer. */
 typedef uint64_t gm_devptr;
-/** A CUstream, or on the host backend one made by gm_stream_create. */
+/** A CUstream other than NULL, or on the host backend one made by gm_stream_create. */
 typedef void* gm_stream;
 
 /** GM_OK, GM_PENDING, or what went wrong: below zero. */
@@ -97,7 +97,7 @@ typedef struct gm_info {
     uint64_t dram_bytes;         /**< loaded from DRAM since gm_open, bytes */
     uint64_t file_bytes;         /**< loaded from SSD since gm_open, bytes */
     uint64_t saved_bytes;        /**< saved since gm_open, bytes */
-    char backend_reason[192];    /**< why this backend, "" when it was asked for */
+    char backend_reason[192];    /**< why this backend, "" when it was asked for; what slows it */
     char connection_reason[192]; /**< once not connected: why, and what to do */
 } gm_info;
 

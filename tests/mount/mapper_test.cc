@@ -71,6 +71,7 @@ void kill_daemon() {
 gm_ctx* connect(const std::string& socket) {
     gm_config config{};
     config.size = sizeof config;
+    config.backend = GM_BACKEND_HOST;
     config.socket_path = socket.c_str();
     gm_ctx* ctx = nullptr;
     cr_assert_eq(gm_open(&config, &ctx), GM_OK, "%s", gm_message());

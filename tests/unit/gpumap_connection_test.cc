@@ -244,6 +244,7 @@ Test(gpumap_connection, no_daemon_is_told_with_what_to_do) {
     cr_expect_eq(gm_open(&config, &ctx), GM_ENOTCONN);
     cr_expect_eq(ctx, nullptr);
     cr_expect_neq(std::string(gm_message()).find("kvfsd"), std::string::npos);
+    ::setenv("KVFS_LIBCUDA", "/nonexistent/libcuda.so.1", 1);
     config.backend = GM_BACKEND_CUDA;
     cr_expect_eq(gm_open(&config, &ctx), GM_ENOTSUP);
     config.backend = 9;

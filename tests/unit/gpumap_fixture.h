@@ -1,4 +1,5 @@
 #pragma once
+#include <dlfcn.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -179,6 +180,70 @@ class Daemon {
     std::unique_ptr<MapperServer> server_;
 };
 
+/// The backend of the contexts that are opened from now on.
+inline std::uint32_t backend = GM_BACKEND_HOST;
+
+/// From now on: the cuda backend over the driver in tests/fake_cuda. Before the first context.
+inline void use_fake_cuda() {
+    const char* bin = std::getenv("KVFS_BIN");
+    must(bin != nullptr, "KVFS_BIN is not set: run the tests through make check");
+    const std::string library = std::string(bin) + "/fake_cuda/libcuda.so.1";
+    ::setenv("KVFS_LIBCUDA", library.c_str(), 1);
+    ::setenv("KVFS_CUDA", "small=32768", 1);
+    ::setenv("FAKE_CUDA", "poison=1,reverse=1,jitter_us=50", 1);
+    backend = GM_BACKEND_CUDA;
+}
+
+/// What the device is to do from the start; before the first context. `fail_load` and `fail_save`:
+/// which batch of copies in that direction fails, from 1.
+struct DeviceKnobs {
+    unsigned delay_us = 0;  ///< before each batch
+    unsigned fail_load = 0;
+    unsigned fail_save = 0;
+};
+inline void set_device(const DeviceKnobs& knobs) {
+    if (backend == GM_BACKEND_HOST) {
+        const std::string text = "copy_delay_us=" + std::to_string(knobs.delay_us) +
+                                 ",fail_batch=" + std::to_string(knobs.fail_load + knobs.fail_save);
+        ::setenv("KVFS_HOST_DEVICE", text.c_str(), 1);
+        return;
+    }
+    std::string text = "poison=1,reverse=1,jitter_us=50,delay_us=" + std::to_string(knobs.delay_us);
+    if (knobs.fail_load > 0) text += ",fail=cuMemcpyHtoDAsync:" + std::to_string(knobs.fail_load);
+    if (knobs.fail_save > 0) text += ",fail=cuMemcpyDtoHAsync:" + std::to_string(knobs.fail_save);
+    ::setenv("FAKE_CUDA", text.c_str(), 1);
+}
+
+/// The fake driver's own functions; for after the first context.
+struct FakeCuda {
+    static void* find(const char* name) {
+        const char* path = std::getenv("KVFS_LIBCUDA");
+        void* library = ::dlopen(path != nullptr ? path : "", RTLD_NOW | RTLD_NOLOAD);
+        void* found = library != nullptr ? ::dlsym(library, name) : nullptr;
+        must(found != nullptr, std::string("the fake driver is not loaded: ") + name);
+        return found;
+    }
+    static void control(const std::string& knobs) {
+        reinterpret_cast<void (*)(const char*)>(find("fake_cuda_control"))(knobs.c_str());
+    }
+    static std::uint64_t calls(const char* name) {
+        return reinterpret_cast<std::uint64_t (*)(const char*)>(find("fake_cuda_calls"))(name);
+    }
+    static std::uint64_t registered_bytes() {
+        return reinterpret_cast<std::uint64_t (*)()>(find("fake_cuda_registered_bytes"))();
+    }
+    static std::uint64_t largest_batch() {
+        return reinterpret_cast<std::uint64_t (*)()>(find("fake_cuda_largest_batch"))();
+    }
+    /// "" or how the driver was used as it must not be.
+    static std::string complaint() {
+        char text[200] = {};
+        const auto count = reinterpret_cast<std::uint64_t (*)(char*, std::size_t)>(
+            find("fake_cuda_complaints"))(text, sizeof text);
+        return count == 0 ? "" : text;
+    }
+};
+
 /// A context that is connected to `socket`.
 class Client {
   public:
@@ -186,7 +251,7 @@ class Client {
                     std::uint64_t staging_bytes = 8 << 20) {
         gm_config config{};
         config.size = sizeof config;
-        config.backend = GM_BACKEND_HOST;
+        config.backend = backend;
         config.socket_path = socket.c_str();
         config.timeout_ms = timeout_ms;
         config.staging_bytes = staging_bytes;
@@ -218,6 +283,10 @@ class Client {
         std::vector<std::byte> all(bytes);
         must(gm_device_copy_out(ctx_, all.data(), from, bytes, nullptr) == GM_OK, gm_message());
         return all;
+    }
+    void fill(gm_devptr memory, std::byte value, std::size_t bytes) {
+        const std::vector<std::byte> all(bytes, value);
+        must(gm_device_copy_in(ctx_, memory, all.data(), bytes, nullptr) == GM_OK, gm_message());
     }
 
   private:

@@ -9,11 +9,13 @@
 
 #include "gpumap/outcome.h"
 #include "tests/unit/gpumap_fixture.h"
+#include "tests/unit/gpumap_on_devices.h"
 
 using namespace kvfs;
 using namespace kvfs::tests;
 
 TestSuite(gpumap_job, .timeout = 60);
+TestSuite(gpumap_job_cuda, .timeout = 60);
 
 namespace {
 
@@ -27,7 +29,7 @@ gm_opts options() {
 
 /// A file of 16 MiB in DRAM and a device whose every batch (4 MiB) takes a while.
 struct SlowDevice {
-    SlowDevice() { ::setenv("KVFS_HOST_DEVICE", "copy_delay_us=30000", 1); }
+    SlowDevice() { set_device({.delay_us = 30'000}); }
 };
 struct Slow : SlowDevice {
     Daemon daemon{{.dram_bytes = 128 * kMiB}};
@@ -54,7 +56,7 @@ struct Slow : SlowDevice {
 
 }  // namespace
 
-Test(gpumap_job, waiting_ends_when_the_time_has_passed) {
+DeviceTest(gpumap_job, waiting_ends_when_the_time_has_passed) {
     Slow slow;
     gm_job* job = slow.start(options());
 
@@ -65,7 +67,7 @@ Test(gpumap_job, waiting_ends_when_the_time_has_passed) {
     gm_job_free(job);
 }
 
-Test(gpumap_job, a_stream_waits_for_a_group_and_then_sees_its_bytes) {
+DeviceTest(gpumap_job, a_stream_waits_for_a_group_and_then_sees_its_bytes) {
     Slow slow;
     gm_stream stream = nullptr;
     cr_assert_eq(gm_stream_create(slow.client, &stream), GM_OK);
@@ -83,8 +85,8 @@ Test(gpumap_job, a_stream_waits_for_a_group_and_then_sees_its_bytes) {
     gm_job_free(job);
 }
 
-Test(gpumap_job, a_failed_group_releases_its_stream) {
-    ::setenv("KVFS_HOST_DEVICE", "copy_delay_us=20000,fail_batch=1", 1);
+DeviceTest(gpumap_job, a_failed_group_releases_its_stream) {
+    set_device({.delay_us = 20'000, .fail_load = 1});
     Daemon daemon;
     daemon.put("a", Daemon::bytes(1, 1000));
     Client client(daemon.socket());
@@ -102,7 +104,7 @@ Test(gpumap_job, a_failed_group_releases_its_stream) {
     gm_job_free(job);
 }
 
-Test(gpumap_job, a_job_starts_after_what_its_stream_has_queued) {
+DeviceTest(gpumap_job, a_job_starts_after_what_its_stream_has_queued) {
     Slow slow;
     gm_stream stream = nullptr;
     gm_stream_create(slow.client, &stream);
@@ -115,7 +117,7 @@ Test(gpumap_job, a_job_starts_after_what_its_stream_has_queued) {
     cr_assert_eq(gm_job_wait(second, 0, -1), GM_OK);
 
     cr_expect_eq(gm_job_poll(first, GM_ALL_GROUPS), GM_OK);
-    opts.after = reinterpret_cast<gm_stream>(1);
+    opts.after = reinterpret_cast<gm_stream>(0x1000);
     gm_job* none = nullptr;
     const auto ranges = slow.ranges();
     cr_expect_eq(gm_prefetch(slow.file, ranges.data(), 4, &opts, &none), GM_EINVAL);
@@ -123,8 +125,8 @@ Test(gpumap_job, a_job_starts_after_what_its_stream_has_queued) {
     gm_job_free(second);
 }
 
-Test(gpumap_job, a_cancelled_job_ends_once_the_device_is_done_with_it) {
-    ::setenv("KVFS_HOST_DEVICE", "copy_delay_us=30000", 1);
+DeviceTest(gpumap_job, a_cancelled_job_ends_once_the_device_is_done_with_it) {
+    set_device({.delay_us = 30'000});
     Daemon daemon({.dram_bytes = 256 * kMiB});
     const auto bytes = Daemon::bytes(1, 64 * kMiB);
     daemon.put("a", bytes);
@@ -155,7 +157,7 @@ Test(gpumap_job, a_cancelled_job_ends_once_the_device_is_done_with_it) {
     gm_job_free(job);
 }
 
-Test(gpumap_job, what_has_not_begun_by_the_deadline_times_out) {
+DeviceTest(gpumap_job, what_has_not_begun_by_the_deadline_times_out) {
     Slow slow;
     gm_stream stream = nullptr;
     gm_stream_create(slow.client, &stream);
@@ -173,8 +175,8 @@ Test(gpumap_job, what_has_not_begun_by_the_deadline_times_out) {
     gm_job_free(second);
 }
 
-Test(gpumap_job, urgent_jobs_overtake) {
-    ::setenv("KVFS_HOST_DEVICE", "copy_delay_us=10000", 1);
+DeviceTest(gpumap_job, urgent_jobs_overtake) {
+    set_device({.delay_us = 10'000});
     Daemon daemon({.dram_bytes = 512 * kMiB});
     daemon.put("big", Daemon::bytes(1, 100 * kMiB));
     daemon.put("small", Daemon::bytes(2, kMiB));
@@ -197,7 +199,7 @@ Test(gpumap_job, urgent_jobs_overtake) {
     gm_job_free(second);
 }
 
-Test(gpumap_job, the_completion_queue_tells_of_groups_and_of_the_end) {
+DeviceTest(gpumap_job, the_completion_queue_tells_of_groups_and_of_the_end) {
     Slow slow;
     gm_opts opts = options();
     opts.flags = GM_NOTIFY_GROUPS;
@@ -229,7 +231,7 @@ Test(gpumap_job, the_completion_queue_tells_of_groups_and_of_the_end) {
     gm_job_free(job);
 }
 
-Test(gpumap_job, a_freed_job_goes_on_and_is_told_of) {
+DeviceTest(gpumap_job, a_freed_job_goes_on_and_is_told_of) {
     Slow slow;
     gm_opts opts = options();
     opts.flags = GM_NOTIFY;
@@ -243,30 +245,29 @@ Test(gpumap_job, a_freed_job_goes_on_and_is_told_of) {
     cr_expect_eq(result.bytes, 16 * kMiB);
 }
 
-Test(gpumap_job, closing_the_context_ends_its_jobs) {
-    ::setenv("KVFS_HOST_DEVICE", "copy_delay_us=20000", 1);
+DeviceTest(gpumap_job, closing_the_context_ends_its_jobs) {
+    set_device({.delay_us = 20'000});
     Daemon daemon({.dram_bytes = 256 * kMiB});
     daemon.put("a", Daemon::bytes(1, 64 * kMiB));
-    std::vector<std::byte> memory(64 * kMiB);
+    Client other(daemon.socket());  // whose memory stays
+    const gm_devptr memory = other.allocate(64 * kMiB);
     {
         Client client(daemon.socket());
         gm_stream stream = nullptr;
         gm_stream_create(client, &stream);
-        const gm_range range{0, memory.size(), reinterpret_cast<gm_devptr>(memory.data()), 0, 0};
+        const gm_range range{0, 64 * kMiB, memory, 0, 0};
         gm_job* job = nullptr;
         cr_assert_eq(gm_prefetch(client.open("v/a"), &range, 1, nullptr, &job), GM_OK);
         gm_job_wait_stream(job, 0, stream, 0);
     }
-    const auto at_end = memory;
+    const auto at_end = other.fetch(memory, 64 * kMiB);
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
-    cr_expect(memory == at_end);
+    cr_expect(other.fetch(memory, 64 * kMiB) == at_end);
     // Said bye: the daemon keeps nothing for it.
-    for (int i = 0; daemon.server().clients() > 0 && i < 1000; ++i)
-        std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    cr_expect_eq(daemon.server().clients(), 0);
+    cr_expect(comes_true([&] { return daemon.server().clients() == 1; }));
 }
 
-Test(gpumap_job, leases_are_given_back_when_jobs_end) {
+DeviceTest(gpumap_job, leases_are_given_back_when_jobs_end) {
     Daemon daemon;
     const Ino ino = daemon.put("a", Daemon::bytes(1, 4 * kMiB));
     Client client(daemon.socket());

@@ -5,11 +5,13 @@
 #include <cstring>
 
 #include "tests/unit/gpumap_fixture.h"
+#include "tests/unit/gpumap_on_devices.h"
 
 using namespace kvfs;
 using namespace kvfs::tests;
 
 TestSuite(gpumap_load, .timeout = 60);
+TestSuite(gpumap_load_cuda, .timeout = 60);
 
 namespace {
 
@@ -52,7 +54,7 @@ std::string object_path(const Daemon& daemon, Ino ino) {
 
 }  // namespace
 
-Test(gpumap_load, bytes_in_dram_reach_the_device) {
+DeviceTest(gpumap_load, bytes_in_dram_reach_the_device) {
     Daemon daemon;
     const auto bytes = Daemon::bytes(1, 5 * kMiB + 123);
     daemon.put("a", bytes);
@@ -66,10 +68,10 @@ Test(gpumap_load, bytes_in_dram_reach_the_device) {
     cr_assert_eq(gm_query(client, &info), GM_OK);
     cr_expect_eq(info.dram_bytes, 2 * bytes.size());
     cr_expect_eq(info.file_bytes, 0);
-    cr_expect_eq(info.backend, GM_BACKEND_HOST);
+    cr_expect_eq(info.backend, backend);
 }
 
-Test(gpumap_load, bytes_on_ssd_reach_the_device) {
+DeviceTest(gpumap_load, bytes_on_ssd_reach_the_device) {
     Daemon daemon;
     const auto bytes = Daemon::bytes(2, 7 * kMiB + 4097);
     daemon.put_below("a", bytes);
@@ -89,7 +91,7 @@ Test(gpumap_load, bytes_on_ssd_reach_the_device) {
     cr_expect_eq(info.dram_bytes, 0);
 }
 
-Test(gpumap_load, a_store_without_descriptors_is_read_through_dram) {
+DeviceTest(gpumap_load, a_store_without_descriptors_is_read_through_dram) {
     Daemon daemon({.below = Daemon::Below::memory});
     const auto bytes = Daemon::bytes(3, 2 * kMiB + 5);
     daemon.put_below("a", bytes);
@@ -103,7 +105,7 @@ Test(gpumap_load, a_store_without_descriptors_is_read_through_dram) {
     cr_expect_eq(info.dram_bytes, bytes.size());
 }
 
-Test(gpumap_load, ranges_land_where_they_are_told_to) {
+DeviceTest(gpumap_load, ranges_land_where_they_are_told_to) {
     Daemon daemon;
     const auto bytes = Daemon::bytes(4, 3 * kMiB);
     for (const bool below : {false, true}) {
@@ -114,7 +116,7 @@ Test(gpumap_load, ranges_land_where_they_are_told_to) {
         Client client(daemon.socket());
         gm_file* file = client.open("v/a");
         const gm_devptr memory = client.allocate(4 * kMiB);
-        std::memset(reinterpret_cast<void*>(memory), 0xee, 4 * kMiB);
+        client.fill(memory, std::byte{0xee}, 4 * kMiB);
         const std::vector<gm_range> ranges = {{2 * kMiB + 1, 1000, memory + 7, 5, 0},
                                               {kMiB - 500, 1000, memory + kMiB, 1, 0},
                                               {0, 1, memory + 3 * kMiB, 1, 0},
@@ -133,7 +135,7 @@ Test(gpumap_load, ranges_land_where_they_are_told_to) {
     }
 }
 
-Test(gpumap_load, many_files_are_one_job) {
+DeviceTest(gpumap_load, many_files_are_one_job) {
     Daemon daemon;
     constexpr std::uint32_t kFiles = 40;
     std::vector<std::string> names;
@@ -168,7 +170,7 @@ Test(gpumap_load, many_files_are_one_job) {
     gm_job_free(job);
 }
 
-Test(gpumap_load, more_files_on_ssd_than_a_client_may_lease_at_a_time) {
+DeviceTest(gpumap_load, more_files_on_ssd_than_a_client_may_lease_at_a_time) {
     Daemon daemon;
     constexpr std::uint32_t kFiles = 600;
     std::vector<std::string> names;
@@ -198,7 +200,7 @@ Test(gpumap_load, more_files_on_ssd_than_a_client_may_lease_at_a_time) {
         cr_expect(client.fetch(memory + i * 8192, 5000) == Daemon::bytes(i, 5000), "file %u", i);
 }
 
-Test(gpumap_load, a_grid_is_its_pieces) {
+DeviceTest(gpumap_load, a_grid_is_its_pieces) {
     Daemon daemon;
     constexpr std::uint32_t kBlocks = 6;
     constexpr std::uint32_t kLayers = 8;
@@ -241,7 +243,7 @@ Test(gpumap_load, a_grid_is_its_pieces) {
     gm_job_free(job);
 }
 
-Test(gpumap_load, empty_ranges_and_empty_jobs_end_at_once) {
+DeviceTest(gpumap_load, empty_ranges_and_empty_jobs_end_at_once) {
     Daemon daemon;
     daemon.put("a", Daemon::bytes(6, 100));
     daemon.put("empty", {});
@@ -259,7 +261,7 @@ Test(gpumap_load, empty_ranges_and_empty_jobs_end_at_once) {
     cr_expect_eq(gm_prefetch(empty, &none_of_it, 1, nullptr, nullptr), GM_OK);
 }
 
-Test(gpumap_load, a_range_beyond_the_file_is_short_and_the_others_are_moved) {
+DeviceTest(gpumap_load, a_range_beyond_the_file_is_short_and_the_others_are_moved) {
     Daemon daemon;
     const auto bytes = Daemon::bytes(7, 10'000);
     daemon.put("a", bytes);
@@ -284,7 +286,7 @@ Test(gpumap_load, a_range_beyond_the_file_is_short_and_the_others_are_moved) {
     cr_expect_eq(std::memcmp(got.data(), bytes.data() + 9'900, 100), 0);
 }
 
-Test(gpumap_load, corrupt_bytes_never_reach_the_device) {
+DeviceTest(gpumap_load, corrupt_bytes_never_reach_the_device) {
     Daemon daemon;
     const auto bytes = Daemon::bytes(8, 3 * kMiB);
     const Ino ino = daemon.put_below("a", bytes);
@@ -295,7 +297,7 @@ Test(gpumap_load, corrupt_bytes_never_reach_the_device) {
     Client client(daemon.socket());
     gm_file* file = client.open("v/a");
     const gm_devptr memory = client.allocate(3 * kMiB);
-    std::memset(reinterpret_cast<void*>(memory), 0, 3 * kMiB);
+    client.fill(memory, std::byte{0}, 3 * kMiB);
     const gm_range ranges[] = {{0, kMiB, memory, 0, 0},
                                {kMiB, kMiB, memory + kMiB, 0, 0},
                                {2 * kMiB, kMiB, memory + 2 * kMiB, 0, 0}};
@@ -312,7 +314,7 @@ Test(gpumap_load, corrupt_bytes_never_reach_the_device) {
     cr_expect_eq(std::memcmp(last.data(), bytes.data() + 2 * kMiB, kMiB), 0);
 }
 
-Test(gpumap_load, a_file_that_went_is_evicted_and_one_that_was_replaced_is_stale) {
+DeviceTest(gpumap_load, a_file_that_went_is_evicted_and_one_that_was_replaced_is_stale) {
     Daemon daemon;
     daemon.put("gone", Daemon::bytes(9, 100));
     daemon.put("replaced", Daemon::bytes(10, 100));
@@ -327,7 +329,7 @@ Test(gpumap_load, a_file_that_went_is_evicted_and_one_that_was_replaced_is_stale
     cr_expect_eq(gm_prefetch(replaced, &range, 1, nullptr, nullptr), GM_ESTALE);
 }
 
-Test(gpumap_load, what_is_not_there_or_not_finished_is_a_miss) {
+DeviceTest(gpumap_load, what_is_not_there_or_not_finished_is_a_miss) {
     Daemon daemon;
     const Ino parent = must(daemon.files().lookup(kRootIno, "v")).inode.ino;
     auto unfinished = must(daemon.files().create(parent, "unfinished", {.mode = S_IFREG | 0644}));
@@ -349,7 +351,7 @@ Test(gpumap_load, what_is_not_there_or_not_finished_is_a_miss) {
     daemon.files().release(std::move(unfinished.handle));
 }
 
-Test(gpumap_load, thousands_of_paths_are_looked_up_at_once) {
+DeviceTest(gpumap_load, thousands_of_paths_are_looked_up_at_once) {
     Daemon daemon;
     constexpr std::uint32_t kPaths = 5000;
     daemon.put("a", Daemon::bytes(1, 77));

@@ -5,11 +5,13 @@
 #include <cstring>
 
 #include "tests/unit/gpumap_fixture.h"
+#include "tests/unit/gpumap_on_devices.h"
 
 using namespace kvfs;
 using namespace kvfs::tests;
 
 TestSuite(gpumap_save, .timeout = 60);
+TestSuite(gpumap_save_cuda, .timeout = 60);
 
 namespace {
 
@@ -30,7 +32,7 @@ gm_status look_up(Client& client, const char* path) {
 
 }  // namespace
 
-Test(gpumap_save, a_committed_file_has_the_saved_bytes) {
+DeviceTest(gpumap_save, a_committed_file_has_the_saved_bytes) {
     Daemon daemon;
     Client client(daemon.socket());
     const auto bytes = Daemon::bytes(1, 5 * kMiB + 17);
@@ -52,8 +54,8 @@ Test(gpumap_save, a_committed_file_has_the_saved_bytes) {
     cr_expect(client.fetch(back, bytes.size()) == bytes);
 }
 
-Test(gpumap_save, commit_waits_for_saves_that_were_started_before) {
-    ::setenv("KVFS_HOST_DEVICE", "copy_delay_us=20000", 1);
+DeviceTest(gpumap_save, commit_waits_for_saves_that_were_started_before) {
+    set_device({.delay_us = 20'000});
     Daemon daemon;
     Client client(daemon.socket());
     const auto bytes = Daemon::bytes(2, 8 * kMiB);
@@ -72,7 +74,7 @@ Test(gpumap_save, commit_waits_for_saves_that_were_started_before) {
     cr_expect(daemon.read("a") == bytes);
 }
 
-Test(gpumap_save, a_file_that_is_closed_without_commit_never_was) {
+DeviceTest(gpumap_save, a_file_that_is_closed_without_commit_never_was) {
     Daemon daemon;
     Client client(daemon.socket());
     const auto bytes = Daemon::bytes(3, kMiB);
@@ -88,7 +90,7 @@ Test(gpumap_save, a_file_that_is_closed_without_commit_never_was) {
     cr_expect(comes_true([&] { return daemon.cache().arena().used() == used; }));
 }
 
-Test(gpumap_save, commit_replaces_an_older_file_at_once) {
+DeviceTest(gpumap_save, commit_replaces_an_older_file_at_once) {
     Daemon daemon;
     daemon.put("a", Daemon::bytes(4, 1000));
     Client client(daemon.socket());
@@ -104,8 +106,8 @@ Test(gpumap_save, commit_replaces_an_older_file_at_once) {
     cr_expect(daemon.read("a") == bytes);
 }
 
-Test(gpumap_save, a_failed_save_publishes_nothing) {
-    ::setenv("KVFS_HOST_DEVICE", "fail_batch=2", 1);
+DeviceTest(gpumap_save, a_failed_save_publishes_nothing) {
+    set_device({.fail_save = 2});
     Daemon daemon;
     Client client(daemon.socket());
     const auto bytes = Daemon::bytes(6, 3 * kMiB);
@@ -124,7 +126,7 @@ Test(gpumap_save, a_failed_save_publishes_nothing) {
     gm_file_close(draft);
 }
 
-Test(gpumap_save, ranges_beyond_the_draft_are_short) {
+DeviceTest(gpumap_save, ranges_beyond_the_draft_are_short) {
     Daemon daemon;
     Client client(daemon.socket());
     gm_file* draft = client.create("v/a", 1000);
@@ -135,7 +137,7 @@ Test(gpumap_save, ranges_beyond_the_draft_are_short) {
     cr_expect_eq(look_up(client, "v/a"), GM_ENOENT);
 }
 
-Test(gpumap_save, drafts_are_not_read_and_files_are_not_saved_into) {
+DeviceTest(gpumap_save, drafts_are_not_read_and_files_are_not_saved_into) {
     Daemon daemon;
     daemon.put("b", Daemon::bytes(7, 100));
     Client client(daemon.socket());
@@ -148,7 +150,7 @@ Test(gpumap_save, drafts_are_not_read_and_files_are_not_saved_into) {
     cr_expect_eq(gm_commit(file, 0, nullptr), GM_EINVAL);
 }
 
-Test(gpumap_save, directories_are_made_when_asked_for) {
+DeviceTest(gpumap_save, directories_are_made_when_asked_for) {
     Daemon daemon;
     Client client(daemon.socket());
     std::uint64_t size = 100;
@@ -162,7 +164,7 @@ Test(gpumap_save, directories_are_made_when_asked_for) {
     cr_expect_eq(look_up(client, "v/x/y/a"), GM_OK);
 }
 
-Test(gpumap_save, a_draft_larger_than_a_file_may_be_is_refused) {
+DeviceTest(gpumap_save, a_draft_larger_than_a_file_may_be_is_refused) {
     Daemon daemon;
     Client client(daemon.socket());
     std::uint64_t size = 1ULL << 40;
@@ -172,7 +174,7 @@ Test(gpumap_save, a_draft_larger_than_a_file_may_be_is_refused) {
     cr_expect_eq(draft, nullptr);
 }
 
-Test(gpumap_save, saving_more_than_dram_holds_pushes_older_files_out) {
+DeviceTest(gpumap_save, saving_more_than_dram_holds_pushes_older_files_out) {
     Daemon daemon;
     Client client(daemon.socket());
     for (std::uint64_t i = 0; i < 24; ++i) {

@@ -1,0 +1,94 @@
+#include "gpumap/copy_methods.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+namespace kvfs::gpumap {
+namespace {
+
+/// Puts copies together that follow each other on both sides.
+void coalesce(std::vector<LocatedCopy>& copies) {
+    std::size_t kept = 0;
+    for (std::size_t i = 1; i < copies.size(); ++i) {
+        LocatedCopy& last = copies[kept];
+        const LocatedCopy& next = copies[i];
+        if (last.pin == next.pin && last.copy.host + last.copy.bytes == next.copy.host &&
+            last.copy.device + last.copy.bytes == next.copy.device)
+            last.copy.bytes += next.copy.bytes;
+        else
+            copies[++kept] = next;
+    }
+    if (!copies.empty()) copies.resize(kept + 1);
+}
+
+CopyMethod method_for_small(const std::vector<LocatedCopy>& small, const CopyAbilities& abilities,
+                            const CudaOptions& options) {
+    if (!abilities.kernels || small.empty() || small.size() > abilities.kernel_pieces)
+        return CopyMethod::batch;
+    const auto runs = runs_of(small);
+    const bool fits = runs.back().at + runs.back().bytes <= abilities.stage_bytes;
+    if (options.method == CopyMethod::stage) return fits ? CopyMethod::stage : CopyMethod::gather;
+    if (options.method == CopyMethod::gather) return CopyMethod::gather;
+    if (small.size() < options.few) return CopyMethod::batch;
+    std::uint64_t bytes = 0;
+    for (const HostRun& run : runs) bytes += run.bytes;
+    return fits && bytes / runs.size() >= options.run_bytes ? CopyMethod::stage
+                                                            : CopyMethod::gather;
+}
+
+}  // namespace
+
+std::vector<HostRun> runs_of(const std::vector<LocatedCopy>& copies) {
+    std::vector<HostRun> runs;
+    std::uint64_t pin = 0;
+    for (const LocatedCopy& one : copies) {
+        if (!runs.empty() && one.pin == pin &&
+            runs.back().host + runs.back().bytes == one.copy.host) {
+            runs.back().bytes += one.copy.bytes;
+            continue;
+        }
+        std::uint64_t at = 0;
+        if (!runs.empty()) {
+            at = runs.back().at + runs.back().bytes;
+            at = (at + kRunAlignment - 1) / kRunAlignment * kRunAlignment;
+        }
+        runs.push_back({one.copy.host, one.copy.bytes, at});
+        pin = one.pin;
+    }
+    return runs;
+}
+
+CopyChoice choose(Direction direction, std::vector<LocatedCopy> copies,
+                  const CopyAbilities& abilities, const CudaOptions& options) {
+    coalesce(copies);
+    CopyChoice choice;
+    std::vector<LocatedCopy> rest;
+    // From the device the copy engine is as fast as a kernel, and takes nothing from the others.
+    const bool by_kernel = direction == Direction::in && abilities.kernels &&
+                           options.method != CopyMethod::copies &&
+                           options.method != CopyMethod::batch;
+    const bool all_small =
+        options.method == CopyMethod::stage || options.method == CopyMethod::gather;
+    for (const LocatedCopy& one : copies) {
+        if (one.pin == 0)
+            choice.one_by_one.push_back(one.copy);
+        else if (by_kernel && (all_small || one.copy.bytes < options.small_bytes))
+            choice.small.push_back(one);
+        else
+            rest.push_back(one);
+    }
+    std::sort(choice.small.begin(), choice.small.end(),
+              [](const LocatedCopy& a, const LocatedCopy& b) { return a.copy.host < b.copy.host; });
+    choice.small_method = method_for_small(choice.small, abilities, options);
+    if (choice.small_method == CopyMethod::batch)
+        std::move(choice.small.begin(), choice.small.end(), std::back_inserter(rest)),
+            choice.small.clear();
+    const bool one_by_one = !abilities.batch || options.method == CopyMethod::copies ||
+                            (options.method == CopyMethod::automatic && rest.size() < options.few);
+    auto& into = one_by_one ? choice.one_by_one : choice.batched;
+    for (const LocatedCopy& one : rest) into.push_back(one.copy);
+    return choice;
+}
+
+}  // namespace kvfs::gpumap
