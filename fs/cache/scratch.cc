@@ -95,6 +95,7 @@ void Cache::measure_backed() {
 }
 
 std::shared_ptr<ObjectFile> Cache::back(Object& object, bool worth_it) {
+    const ObjectPtr self = live(object.id);  // before the object's mutex: so locks are ordered
     const MutexLock lock(object.mutex);
     if (object.state != Object::State::scratch || object.converting) return nullptr;
     if (object.backed == 0 && (!worth_it || object.handles > 1)) return nullptr;
@@ -103,7 +104,6 @@ std::shared_ptr<ObjectFile> Cache::back(Object& object, bool worth_it) {
     if (++object.backed == 1) {
         const auto extent = (*file)->extent();
         object.backing_mtime_ns = extent ? extent->mtime_ns : 0;
-        const auto self = live(object.id);
         const MutexLock backed_lock(backed_mutex_);
         backed_.emplace_back(self);
     }
