@@ -252,17 +252,22 @@ void BenchMachine::stop_daemons() {
 }
 
 std::string BenchMachine::tmpfs() {
-    if (tmpfs_) return tmpfs_->path();
+    if (!tmpfs_) make_tmpfs();
+    return tmpfs_->path() + "/mount";
+}
+
+void BenchMachine::make_tmpfs() {
     if (is_roomy_tmpfs("/dev/shm")) {
         tmpfs_ = std::make_unique<ScratchDirectory>("/dev/shm");
-        return tmpfs_->path();
+    } else {
+        tmpfs_ = std::make_unique<ScratchDirectory>(parent_);
+        if (::mount("kvfs-bench", tmpfs_->path().c_str(), "tmpfs", 0, "mode=0700") != 0)
+            throw Failure(
+                "no tmpfs to compare with: /dev/shm has less than 1 GiB, and mounting one: " +
+                errno_error().message());
+        tmpfs_mounted_ = true;
     }
-    tmpfs_ = std::make_unique<ScratchDirectory>(parent_);
-    if (::mount("kvfs-bench", tmpfs_->path().c_str(), "tmpfs", 0, "mode=0700") != 0)
-        throw Failure("no tmpfs to compare with: /dev/shm has less than 1 GiB, and mounting one: " +
-                      errno_error().message());
-    tmpfs_mounted_ = true;
-    return tmpfs_->path();
+    std::filesystem::create_directory(tmpfs_->path() + "/mount");
 }
 
 void catch_interrupts() {

@@ -81,11 +81,14 @@ class BenchMachine {
     /// So little DRAM that what was not used just now is on SSD only.
     BenchDaemon& tight();
     static constexpr std::uint64_t kTightDramBytes = 256 << 20;
-    /// A directory in memory, of this process alone.
+    /// A directory in memory, of this process alone, and as deep as a daemon's mount: the kernel
+    /// walks to both alike.
     std::string tmpfs();
     void stop_daemons();
 
   private:
+    void make_tmpfs();
+
     std::string program_;
     std::string parent_;
     std::unique_ptr<BenchDaemon> roomy_;

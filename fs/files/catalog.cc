@@ -55,7 +55,7 @@ ObjectLabel Files::label_object(ObjectId id, const ObjectRecord& record) {
 void Files::lose_object(ObjectId id) {
     const auto was = names_.remove(id);
     if (was) {
-        if (was->parent != 0) notifier_->changed(was->parent, was->name, id);
+        if (was->parent != 0) notifier_->changed({was->parent, was->name, id});
     } else if (was.error().code != ENOENT) {
         spdlog::error("inode {} cannot be removed: {}", id, was.error().message());
     }
@@ -68,6 +68,12 @@ void Files::record_uses(const std::vector<ObjectUse>& uses) {
     if (Status recorded = names_.record_uses(known); !recorded)
         spdlog::error("the last uses of {} files are not recorded: {}", uses.size(),
                       recorded.error().message());
+    std::unordered_set<Ino> unseen;
+    {
+        const MutexLock lock(unseen_mutex_);
+        unseen.swap(unseen_uses_);
+    }
+    for (const Ino ino : unseen) notifier_->changed({.ino = ino});
 }
 
 Status Files::clean_up() {

@@ -79,6 +79,7 @@ Result<Lease> Files::lease(Ino ino) {
     auto object = cache_.acquire(ino);
     if (!object) return object.error();
     auto lease = cache_.lease(*object);
+    used_unseen(ino);
     cache_.retire(std::move(*object));
     return lease;
 }
@@ -113,8 +114,12 @@ Result<Attributes> Files::publish(Draft draft) {
         return named.error();
     }
     cache_.write_behind(std::move(object));
-    if (named->replaced) drop(*named->replaced);
-    notifier_->changed(draft.parent, draft.name, named->moved.ino);
+    Change change{draft.parent, draft.name};
+    if (named->replaced) {
+        change.ino = named->replaced->ino;
+        drop(*named->replaced);
+    }
+    notifier_->changed(std::move(change));
     return describe(std::move(named->moved));
 }
 
@@ -132,7 +137,7 @@ Status Files::make_directories(std::string_view path, const Caller& caller) {
             below = names_.create(directory->ino, name,
                                   {.mode = S_IFDIR | 0755, .uid = caller.uid, .gid = caller.gid});
             if (below)
-                notifier_->changed(directory->ino, std::string(name), below->ino);
+                notifier_->changed({directory->ino, std::string(name)});
             else if (below.error().code == EEXIST)  // another client was quicker
                 below = names_.lookup(directory->ino, name);
         }

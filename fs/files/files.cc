@@ -26,11 +26,20 @@ bool Files::in_place(const Inode& inode) const {
     return inode.scratch || inode.size > cache_.file_bytes_max();
 }
 
+/// What was not live is as `inode` says if that was read later: so it is not `settled` here.
 Attributes Files::describe(Inode inode) const {
+    const auto live = inode.is_regular() ? cache_.residency(inode.ino) : std::nullopt;
+    Attributes shown = describe(std::move(inode), live);
+    if (!live) shown.settled = false;
+    return shown;
+}
+
+Attributes Files::describe(Inode inode, const std::optional<Cache::Residency>& live) const {
     Attributes shown;
     if (inode.is_regular()) {
         std::uint64_t held = inode.size;
-        if (const auto live = cache_.residency(inode.ino)) {
+        shown.settled = live ? live->sealed && !live->scratch : !in_place(inode);
+        if (live) {
             inode.size = live->size;
             inode.mtime_ns = std::max(inode.mtime_ns, live->modified_ns);
             held = live->held_bytes;
@@ -54,9 +63,10 @@ Result<Attributes> Files::lookup(Ino parent, std::string_view name) {
 }
 
 Result<Attributes> Files::attributes(Ino ino) {
+    const auto live = cache_.residency(ino);
     auto inode = names_.get(ino);
     if (!inode) return inode.error();
-    return describe(std::move(*inode));
+    return describe(std::move(*inode), live);
 }
 
 Result<Attributes> Files::change(Ino ino, const Namespace::Change& change) {
@@ -168,6 +178,7 @@ Result<Files::Created> Files::create(Ino parent, std::string_view name,
     ObjectPtr object = cache_.add(inode->ino, inode->volume);
     if (Status opened = cache_.opened(*object, true); !opened) return opened.error();
     auto handle = std::make_unique<Handle>(inode->ino, std::move(object), true);
+    handle->use_is_known = true;
     if (inode->scratch) {
         born_scratch(*handle);
         if (backing) handle->backing = cache_.back(*handle->object, true);
@@ -195,6 +206,7 @@ void Files::release(std::unique_ptr<Handle> handle) {
             static_cast<void>(
                 names_.change(ino, {.size = live->size, .mtime_ns = live->modified_ns}));
     }
+    if (!handle->use_is_known.load(std::memory_order_relaxed)) used_unseen(ino);
     const Cache::Closing how{handle->writes, handle->closing, handle->backing != nullptr};
     if (cache_.closed(std::move(handle->object), how))
         if (Status erased = names_.erase(ino); !erased)
@@ -206,6 +218,7 @@ void Files::not_backed(Handle& handle) {
 }
 
 Result<ReadView> Files::read(Handle& handle, std::uint64_t offset, std::size_t length) {
+    if (!handle.use_is_known.load(std::memory_order_relaxed)) handle.use_is_known = true;
     return cache_.read(handle.object, offset, length);
 }
 
@@ -241,8 +254,11 @@ Files::Capacity Files::capacity() const {
     return all;
 }
 
-void Files::set_name_listener(NameListener listener) {
-    notifier_->set_listener(std::move(listener));
+void Files::used_unseen(Ino ino) {
+    const MutexLock lock(unseen_mutex_);
+    unseen_uses_.insert(ino);
 }
+
+void Files::set_listener(Listener listener) { notifier_->set_listener(std::move(listener)); }
 
 }  // namespace kvfs

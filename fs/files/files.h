@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <vector>
 
 #include "fs/base/clock.h"
@@ -31,6 +32,8 @@ struct Attributes {
     Inode inode;  ///< with the live size and times of a file that is being written
     std::uint64_t blocks =
         0;  ///< 512-byte units that this host holds, in DRAM or on SSD, counted once
+    /// They stay so until a request through the mount changes them, or the listener is told.
+    bool settled = false;
 };
 
 /// One open of one file. Made by Files, used by one front; the file's bytes stay until it is
@@ -43,6 +46,8 @@ struct Handle {
     ObjectPtr object;
     const bool writes;
     std::atomic<bool> closing = false;  ///< a descriptor of it was closed after the last write
+    /// The kernel knows that the access time is a new one: there was a read, or it is a new file.
+    std::atomic<bool> use_is_known = false;
     /// Set: the kernel reads and writes this file for the program, and does not ask us.
     std::shared_ptr<ObjectFile> backing{};
 };
@@ -134,11 +139,16 @@ class Files final : private Catalog {
     /// Shown as user.kvfs.socket and in the statistics. Set once, before serving.
     void set_socket_path(std::string path) { socket_path_ = std::move(path); }
 
-    /// Called on an internal thread, with no lock held, when a name appeared or went other than by
-    /// a request through the mount (evicted, published or unlinked by a mapper client): the front
-    /// drops what the kernel remembers. Set once, before serving; nullptr to stop.
-    using NameListener = std::function<void(Ino parent, const std::string& name, Ino ino)>;
-    void set_name_listener(NameListener listener);
+    /// What changed other than by a request through the mount.
+    struct Change {
+        Ino parent = 0;      ///< of the name that appeared or went; or 0
+        std::string name{};  ///< it was evicted, or published or unlinked by a mapper client
+        Ino ino = 0;         ///< whose attributes changed: it was used, or lost its name; or 0
+    };
+    /// Called on an internal thread, with no lock held: the front drops what the kernel remembers.
+    /// Uses are told within a second or two. Set once, before serving; nullptr to stop.
+    using Listener = std::function<void(const Change&)>;
+    void set_listener(Listener listener);
 
     // --- for the mapper's front
     // --------------------------------------------------------------------
@@ -189,6 +199,8 @@ class Files final : private Catalog {
     bool in_place(const Inode& inode) const;
     void born_scratch(const Handle& handle);
     Attributes describe(Inode inode) const;
+    Attributes describe(Inode inode, const std::optional<Cache::Residency>& live) const;
+    void used_unseen(Ino ino);
     /// Bytes and record of an inode without a name go, now or with its last handle.
     void drop(const Inode& orphan);
     Result<std::string> state_xattr(const Inode& inode, std::string_view key);
@@ -205,6 +217,9 @@ class Files final : private Catalog {
     /// By inode: whether utimensat or the last write's time is later must not depend on which of
     /// them reaches the record first.
     std::array<Mutex, 64> times_mutexes_;
+    Mutex unseen_mutex_;
+    /// Used since record_uses() in a way that the kernel does not see.
+    std::unordered_set<Ino> unseen_uses_ GUARDED_BY(unseen_mutex_);
     const Clock::time_point started_ = Clock::now();
     std::string socket_path_;
     std::unique_ptr<Notifier> notifier_;

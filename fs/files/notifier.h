@@ -9,7 +9,7 @@
 
 namespace kvfs {
 
-/// Tells the listener of changed names from a thread of its own: telling the kernel waits for the
+/// Tells the listener of changes from a thread of its own: telling the kernel waits for the
 /// directory's lock, which a request that waits for us may hold.
 class Files::Notifier {
   public:
@@ -23,28 +23,22 @@ class Files::Notifier {
         thread_.join();
     }
 
-    void set_listener(NameListener listener) {
+    void set_listener(Listener listener) {
         MutexLock lock(mutex_);
         listener_ = std::move(listener);
         while (telling_) idle_cv_.wait(lock);  // nobody hears of it after it was unset
     }
 
-    void changed(Ino parent, std::string name, Ino ino) {
+    void changed(Change change) {
         {
             const MutexLock lock(mutex_);
             if (!listener_) return;
-            queue_.push_back({parent, std::move(name), ino});
+            queue_.push_back(std::move(change));
         }
         cv_.notify_all();
     }
 
   private:
-    struct Change {
-        Ino parent;
-        std::string name;
-        Ino ino;
-    };
-
     void run() {
         MutexLock lock(mutex_);
         for (;;) {
@@ -52,11 +46,11 @@ class Files::Notifier {
             if (stopping_) return;
             const Change change = std::move(queue_.front());
             queue_.pop_front();
-            const NameListener listener = listener_;
+            const Listener listener = listener_;
             if (!listener) continue;
             telling_ = true;
             lock.unlock();
-            listener(change.parent, change.name, change.ino);
+            listener(change);
             lock.lock();
             telling_ = false;
             idle_cv_.notify_all();
@@ -66,7 +60,7 @@ class Files::Notifier {
     Mutex mutex_;
     CondVar cv_;
     CondVar idle_cv_;
-    NameListener listener_ GUARDED_BY(mutex_);
+    Listener listener_ GUARDED_BY(mutex_);
     std::deque<Change> queue_ GUARDED_BY(mutex_);
     bool telling_ GUARDED_BY(mutex_) = false;
     bool stopping_ GUARDED_BY(mutex_) = false;

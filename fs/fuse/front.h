@@ -18,11 +18,13 @@
 namespace kvfs::fuse {
 
 /// Seconds for which the kernel may believe a name, a missing name, and attributes without asking.
-/// Names are invalidated when they change behind its back; the limit on missing ones bounds what a
-/// lost invalidation could cost (a file published by a mapper client that the mount does not show).
+/// Names and settled attributes are invalidated when they change behind its back; the limit on
+/// missing ones bounds what a lost invalidation could cost (a file published by a mapper client
+/// that the mount does not show).
 inline constexpr double kEntrySeconds = 3600;
 inline constexpr double kMissingSeconds = 60;
 inline constexpr double kAttributeSeconds = 1;
+inline constexpr double kSettledSeconds = 3600;
 
 /// Owns what the kernel holds as a file handle number. Thread-safe.
 template <typename T>

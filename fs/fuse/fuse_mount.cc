@@ -150,6 +150,12 @@ Error mount_error(const std::string& mountpoint, int code) {
     return Error{code == 0 ? EPERM : code, where + last_complaint};
 }
 
+/// Of an inode that the kernel does not know, nothing needs to be done.
+void invalidate_attributes(fuse_session* session, Ino ino) {
+    constexpr off_t kNoBytes = -1;
+    static_cast<void>(fuse_lowlevel_notify_inval_inode(session, ino, kNoBytes, 0));
+}
+
 fuse_lowlevel_ops make_ops() {
     fuse_lowlevel_ops ops{};
     ops.init = greet;
@@ -177,7 +183,7 @@ class FuseMount::Impl {
     void stop();
 
   private:
-    void invalidate(Ino parent, const std::string& name);
+    void invalidate(const Files::Change& change);
     bool quiet() const;
     void drain();
     void release_handles(bool abandoned);
@@ -233,24 +239,25 @@ Status FuseMount::Impl::open() {
         MutexLock lock(mutex_);
         deaf_ = false;
     }
-    front_.files.set_name_listener(
-        [this](Ino parent, const std::string& name, Ino /*ino*/) { invalidate(parent, name); });
+    front_.files.set_listener([this](const Files::Change& change) { invalidate(change); });
     return {};
 }
 
 /// Waits for the kernel's lock on the directory, and so, maybe, for requests: on Files' thread,
 /// never on one that serves requests.
-void FuseMount::Impl::invalidate(Ino parent, const std::string& name) {
+void FuseMount::Impl::invalidate(const Files::Change& change) {
     {
         MutexLock lock(mutex_);
         if (deaf_) return;
         invalidating_ = true;
     }
-    const int result =
-        fuse_lowlevel_notify_inval_entry(session_, parent, name.c_str(), name.size());
-    if (result < 0 && result != -ENOENT && result != -ENOTCONN) {
-        spdlog::debug("fuse: invalidating {}: {}", name, -result);
+    if (change.parent != 0) {
+        // Of a name it does not know the kernel does not take that the directory has changed.
+        if (fuse_lowlevel_notify_inval_entry(session_, change.parent, change.name.c_str(),
+                                             change.name.size()) != 0)
+            invalidate_attributes(session_, change.parent);
     }
+    if (change.ino != 0) invalidate_attributes(session_, change.ino);
     MutexLock lock(mutex_);
     invalidating_ = false;
     invalidated_.notify_all();
@@ -347,7 +354,7 @@ void FuseMount::Impl::close() {
         if (invalidating_) ::umount2(options_.mountpoint.c_str(), MNT_FORCE | MNT_DETACH);
         while (invalidating_) invalidated_.wait(lock);
     }
-    front_.files.set_name_listener(nullptr);
+    front_.files.set_listener(nullptr);
     fuse_session_unmount(session_);
 }
 

@@ -13,6 +13,9 @@ void opendir(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
         return {};
     });
     if (!opened.ok()) return reply_error(req, opened.error());
+    // The kernel keeps what it is told, until the directory's modification time is another.
+    fi->cache_readdir = 1;
+    fi->keep_cache = 1;
     if (unwanted(fuse_reply_open(req, fi))) front.listings.take(fi->fh);
 }
 

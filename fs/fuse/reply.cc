@@ -42,7 +42,7 @@ fuse_entry_param to_entry(const Attributes& attributes) {
     entry.ino = attributes.inode.ino;
     entry.generation = 1;  // inode numbers are never used again
     entry.attr = to_stat(attributes);
-    entry.attr_timeout = kAttributeSeconds;
+    entry.attr_timeout = lifetime_of(attributes);
     entry.entry_timeout = kEntrySeconds;
     return entry;
 }

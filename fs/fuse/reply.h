@@ -37,6 +37,10 @@ Result<T> stale_if_gone(Result<T> result) {
 }
 
 struct stat to_stat(const Attributes& attributes);
+/// Seconds.
+inline double lifetime_of(const Attributes& attributes) {
+    return attributes.settled ? kSettledSeconds : kAttributeSeconds;
+}
 fuse_entry_param to_entry(const Attributes& attributes);
 
 /// Told when the kernel has no use for the answer any more (the program was killed): what the
@@ -62,7 +66,7 @@ inline void reply_entry(fuse_req_t req, const Result<Attributes>& attributes) {
 inline void reply_attributes(fuse_req_t req, const Result<Attributes>& attributes) {
     if (!attributes.ok()) return reply_error(req, attributes.error());
     const struct stat st = to_stat(*attributes);
-    fuse_reply_attr(req, &st, kAttributeSeconds);
+    fuse_reply_attr(req, &st, lifetime_of(*attributes));
 }
 
 }  // namespace kvfs::fuse

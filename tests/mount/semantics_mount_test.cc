@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -73,6 +74,43 @@ Test(semantics_mount, N13_a_name_that_is_published_anew_shows_the_new_file) {
     char bytes[20];
     cr_expect_eq(::read(fd, bytes, sizeof bytes), 9, "who has the old one open keeps it");
     ::close(fd);
+}
+
+Test(semantics_mount, N15_a_listing_shows_what_was_published_and_dropped_since_the_last_one) {
+    const auto listed = [](const std::string& name) {
+        const auto names = tests::list_names(parts->mountpoint);
+        return std::find(names.begin(), names.end(), name) != names.end();
+    };
+    publish("a", "bytes");
+    cr_expect(eventually([&] { return listed("a"); }));
+    publish("b", "bytes");  // nobody has asked for this name: only the listing knows of it
+    cr_expect(eventually([&] { return listed("b"); }));
+    for (int i = 0; parts->files->lookup(kRootIno, "b").ok(); ++i) {
+        cr_assert_lt(i, 200, "b is not dropped");
+        publish("more" + std::to_string(i), std::string(1 << 20, 'm'));
+        listed("a");
+    }
+    cr_expect(eventually([&] { return !listed("b"); }));
+    tests::write_file(parts->path("c"), "bytes");
+    cr_expect(listed("c"), "what a program makes shows at once");
+}
+
+Test(semantics_mount, M3_reading_through_the_mapper_sets_the_access_time) {
+    publish("block", "bytes");
+    const std::string path = parts->path("block");
+    const timespec old[2] = {{1'000'000'000, 0}, {0, UTIME_OMIT}};
+    cr_assert_eq(::utimensat(AT_FDCWD, path.c_str(), old, 0), 0);
+    const auto accessed = [&] {
+        struct stat st {};
+        cr_assert_eq(::stat(path.c_str(), &st), 0);
+        return st.st_atim.tv_sec;
+    };
+    cr_expect_eq(accessed(), 1'000'000'000);
+    const auto found = parts->files->lookup(kRootIno, "block");
+    cr_assert(found.ok() && parts->files->lease(found->inode.ino).ok());
+    cr_expect_eq(accessed(), 1'000'000'000, "the kernel was not told yet");
+    parts->cache->flush_uses();
+    cr_expect(eventually([&] { return accessed() > 1'600'000'000; }));
 }
 
 Test(semantics_mount, T2_a_name_that_goes_is_gone_at_once) {
