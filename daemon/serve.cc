@@ -63,7 +63,8 @@ void keep_up(const std::stop_token& stop, Parts& parts) {
     std::unique_lock lock(mutex);
     while (!stopped.wait_for(lock, stop, std::chrono::seconds(1), [] { return false; }) &&
            !stop.stop_requested()) {
-        parts.cache->flush_uses();
+        parts.cache->flush_uses();  // what was just used has not expired
+        parts.files->drop_expired();
         const Status synced = parts.names->sync();
         if (!synced && !failing)
             spdlog::error("names cannot be written to disk: {}", synced.error().message());

@@ -61,6 +61,12 @@ extern const Verb ls_verb;
 extern const Verb du_verb;
 extern const Verb df_verb;
 extern const Verb stat_verb;
+extern const Verb pin_verb;
+extern const Verb unpin_verb;
+extern const Verb ttl_verb;
+extern const Verb priority_verb;
+extern const Verb evict_verb;
+extern const Verb prefetch_verb;
 extern const Verb replay_verb;
 extern const Verb bench_verb;
 

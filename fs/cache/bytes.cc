@@ -73,6 +73,14 @@ Result<ReadView> Cache::read(const ObjectPtr& object, std::uint64_t offset, std:
     }
 }
 
+Status Cache::prefetch(const ObjectPtr& object) {
+    MutexLock lock(object->mutex);
+    const bool only_stored = object->state == Object::State::sealed && object->content == nullptr &&
+                             object->store != nullptr;
+    if (!only_stored || object->converting || object->fill_starting) return {};
+    return start_fill(object, lock, deadline());
+}
+
 Status Cache::grow(Object& object, MutexLock& lock, std::uint64_t end,
                    Deadline until) NO_THREAD_SAFETY_ANALYSIS {
     for (;;) {

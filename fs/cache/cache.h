@@ -170,6 +170,15 @@ class Cache {
     /// The same of all that is in stores, with its names.
     Status sync_stores();
 
+    /// Begins to bring a sealed file that is only in a store into DRAM, and does not wait for it;
+    /// what is there, or on its way, stays so. Not a use. Errors: ENOSPC - no room; ETIMEDOUT, EIO.
+    Status prefetch(const ObjectPtr& object);
+    /// The file leaves DRAM; a store has it. Errors: EBUSY - no store has it yet, or it is pinned,
+    /// being read or being moved.
+    Status leave_dram(ObjectId id);
+    /// The file goes, name and all. Errors: EBUSY - it is open, leased, pinned or being moved.
+    Status drop(ObjectId id);
+
     Result<Lease> lease(const ObjectPtr& object);
     /// Room for `size` bytes that are no file's yet.
     Result<std::shared_ptr<Content>> draft(VolumeId volume, std::uint64_t size);
@@ -295,7 +304,8 @@ class Cache {
     Evicted evict_from_dram(std::uint64_t bytes);
     Evicted evict_from_dram_one(ObjectId id);
     std::uint64_t evict_from_store(StoreTier& tier, std::uint64_t bytes);
-    std::uint64_t lose(StoreTier* tier, ObjectId id, bool only_if_idle);
+    /// Bytes that became free, in DRAM or in the store, whichever is more; nullopt: it stays.
+    std::optional<std::uint64_t> lose(StoreTier* tier, ObjectId id, bool only_if_idle);
     /// The store that a file of `bytes` should go to, with the bytes charged; null: none has room.
     StoreTier* charge_store(std::uint64_t bytes);
     bool charge(StoreTier& tier, std::uint64_t bytes);

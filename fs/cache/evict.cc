@@ -159,7 +159,7 @@ Cache::Evicted Cache::evict_from_dram_one(ObjectId id) {
     }
     if (lose_it) {
         object.reset();
-        if (lose(nullptr, id, true) == 0) done.bytes = 0;
+        if (!lose(nullptr, id, true)) done.bytes = 0;
     }
     if (done.bytes > 0) ++counters_.dram_evictions;
     if (object != nullptr) retire(std::move(object));
@@ -173,10 +173,18 @@ std::uint64_t Cache::evict_from_store(StoreTier& tier, std::uint64_t bytes) {
             const MutexLock lock(tier.mutex);
             return tier.policy->victims(count);
         },
-        [&](ObjectId id) { return lose(&tier, id, true); });
+        [&](ObjectId id) { return lose(&tier, id, true).value_or(0); });
 }
 
-std::uint64_t Cache::lose(StoreTier* tier, ObjectId id, bool only_if_idle) {
+Status Cache::leave_dram(ObjectId id) {
+    if (evict_from_dram_one(id).bytes > 0) return {};
+    const auto now = residency(id);
+    return now && now->dram_bytes > 0 ? Error{EBUSY} : Status{};
+}
+
+Status Cache::drop(ObjectId id) { return lose(nullptr, id, true) ? Status{} : Error{EBUSY}; }
+
+std::optional<std::uint64_t> Cache::lose(StoreTier* tier, ObjectId id, bool only_if_idle) {
     // Holding the entry keeps everybody from making the object live while its name goes.
     Table::accessor entry;
     const bool was_live = !objects_.insert(entry, id);
@@ -187,7 +195,7 @@ std::uint64_t Cache::lose(StoreTier* tier, ObjectId id, bool only_if_idle) {
         const MutexLock lock(object->mutex);
         const bool idle = object.use_count() == 2 && object->handles == 0 && !object->spilling &&
                           !object->converting && !object->pinned;
-        if (only_if_idle && !idle) return 0;
+        if (only_if_idle && !idle) return std::nullopt;
         charged = object->charged;
         in_dram = object->content ? object->content->capacity() : 0;
         tier = object->store;
@@ -200,16 +208,17 @@ std::uint64_t Cache::lose(StoreTier* tier, ObjectId id, bool only_if_idle) {
         const auto record = catalog_->find_object(id);
         const bool named = record.ok() && !record->unlinked;
         StoreTier* const where = named ? store_of(record->store_uid) : nullptr;
-        if (where == nullptr || (only_if_idle && record->pinned)) {
+        const bool empty = named && record->store_uid == 0 && tier == nullptr;
+        if ((where == nullptr && !empty) || (only_if_idle && record->pinned)) {
             objects_.erase(entry);
             if (!named && tier != nullptr) {  // gone already: the policy had not heard
                 const MutexLock lock(tier->mutex);
                 tier->policy->removed(id);
             }
-            return 0;
+            return std::nullopt;
         }
         tier = where;
-        charged = charge_of(*tier, *record);
+        if (tier != nullptr) charged = charge_of(*tier, *record);
     }
     catalog_->lose_object(id);
     forget(id, tier, charged);

@@ -76,6 +76,20 @@ void Files::record_uses(const std::vector<ObjectUse>& uses) {
     for (const Ino ino : unseen) notifier_->changed({.ino = ino});
 }
 
+void Files::drop_expired() {
+    constexpr std::size_t kAtOnce = 1024, kStepsMax = 16;
+    for (std::size_t step = 0; step < kStepsMax; ++step) {
+        const auto expired = names_.expired(wall_ns(), kAtOnce);
+        if (!expired) {
+            spdlog::error("files whose time has passed stay: {}", expired.error().message());
+            return;
+        }
+        for (const Inode& inode : *expired)
+            static_cast<void>(cache_.drop(inode.ino));  // busy: it is named again later
+        if (expired->size() < kAtOnce) return;
+    }
+}
+
 Status Files::clean_up() {
     const auto unsettled = names_.unsettled();
     if (!unsettled) return unsettled.error();

@@ -79,16 +79,20 @@ class Files final : private Catalog {
                   Namespace::RenameFlag flag);
 
     /// xattrs: user.* and, as far as the kernel lets them through, others are stored; user.kvfs.*
-    /// are the file's controls and state: pin (settable), tier, hits, resident, crc32c (read only),
-    /// scratch (settable on directories).
+    /// are the file's controls (pin, ttl, priority; scratch, of directories; evict and prefetch,
+    /// which are done when they are set) and its state (tier, hits, resident, crc32c: read only).
     /// On the root: user.kvfs.stats, the daemon's statistics as JSON, and user.kvfs.socket.
     /// Errors: as Namespace; EPERM - a read-only user.kvfs.*; ENOTSUP - an unknown one; EINVAL - a
-    /// value that does not parse.
+    /// value that does not parse; evict, prefetch: as Cache::drop, leave_dram and prefetch.
     Status set_xattr(Ino ino, std::string_view name, std::string_view value,
                      Namespace::XattrMode mode);
     Result<std::string> xattr(Ino ino, std::string_view name);
     Result<std::vector<std::string>> xattrs(Ino ino);
     Status remove_xattr(Ino ino, std::string_view name);
+
+    /// Drops files that have not been used for their time to live, as many as can be in a moment.
+    /// To be called every second or so, by one thread.
+    void drop_expired();
 
     // --- bytes
     // -------------------------------------------------------------------------------------
@@ -203,6 +207,7 @@ class Files final : private Catalog {
     void used_unseen(Ino ino);
     /// Bytes and record of an inode without a name go, now or with its last handle.
     void drop(const Inode& orphan);
+    Status act(Ino ino, std::string_view key, std::string_view value);
     Result<std::string> state_xattr(const Inode& inode, std::string_view key);
     std::string tier_of(Ino ino, std::uint64_t* dram_bytes) const;
     /// The directory that the last component of `path` is in, and that component.

@@ -1,5 +1,7 @@
 // What people look at: user.kvfs.* and the daemon's statistics.
+#include <algorithm>
 #include <array>
+#include <charconv>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -10,11 +12,33 @@ namespace kvfs {
 namespace {
 
 constexpr std::string_view kPrefix = "user.kvfs.";
-constexpr std::array<std::string_view, 6> kFileState{"tier",   "resident", "hits",
-                                                     "crc32c", "pin",      "scratch"};
-constexpr std::array<std::string_view, 2> kRootState{"stats", "socket"};
+constexpr std::array<std::string_view, 10> kKnown{
+    "tier", "resident", "hits", "crc32c", "pin", "scratch", "ttl", "priority", "stats", "socket"};
 
 bool is_state(std::string_view name) { return name.starts_with(kPrefix); }
+
+/// What setting `key` to `value` changes. Errors: EINVAL - the value does not parse; EPERM - it
+/// cannot be set on such an inode; ENOTSUP - no such key.
+Result<Namespace::Change> change_of(const Inode& inode, std::string_view key,
+                                    std::string_view value) {
+    Namespace::Change wanted;
+    const bool regular = inode.is_regular(), directory = inode.is_directory();
+    if ((key == "pin" && regular) || (key == "scratch" && directory)) {
+        if (value != "0" && value != "1") return Error{EINVAL};
+        (regular ? wanted.pinned : wanted.scratch) = value == "1";
+    } else if (key == "ttl" && (regular || directory)) {
+        std::uint32_t seconds = 0;
+        const auto [end, error] = std::from_chars(value.begin(), value.end(), seconds);
+        if (error != std::errc{} || end != value.end()) return Error{EINVAL};
+        wanted.ttl_s = seconds;
+    } else if (key == "priority" && (regular || directory)) {
+        wanted.priority = priority_named(value);
+        if (!wanted.priority) return Error{EINVAL};
+    } else {
+        return Error{std::ranges::find(kKnown, key) != kKnown.end() ? EPERM : ENOTSUP};
+    }
+    return wanted;
+}
 
 std::string hex(std::span<const std::uint32_t> crcs) {
     std::string text;
@@ -49,6 +73,9 @@ Result<std::string> Files::state_xattr(const Inode& inode, std::string_view key)
     if (inode.ino == kRootIno && key == "stats") return statistics();
     if (inode.ino == kRootIno && key == "socket") return socket_path_;
     if (inode.is_directory() && key == "scratch") return std::string(inode.scratch ? "1" : "0");
+    if (inode.is_symlink()) return Error{ENODATA};
+    if (key == "ttl") return std::to_string(inode.ttl_s);
+    if (key == "priority") return std::string(name_of(inode.priority));
     if (!inode.is_regular()) return Error{ENODATA};
     if (key == "pin") return std::string(inode.pinned ? "1" : "0");
     if (key == "hits") return std::to_string(inode.hits + cache_.pending_use(inode.ino).hits);
@@ -85,25 +112,29 @@ Result<std::string> Files::xattr(Ino ino, std::string_view name) {
     return state_xattr(*inode, name.substr(kPrefix.size()));
 }
 
+Status Files::act(Ino ino, std::string_view key, std::string_view value) {
+    if (key == "evict" && value == "all") return cache_.drop(ino);
+    if (key == "evict" && value == "dram") return cache_.leave_dram(ino);
+    if (key != "prefetch" || value != "dram") return Error{EINVAL};
+    auto object = cache_.acquire(ino);
+    if (!object) return object.error();
+    const Status begun = cache_.prefetch(*object);
+    cache_.retire(std::move(*object));
+    return begun;
+}
+
 Status Files::set_xattr(Ino ino, std::string_view name, std::string_view value,
                         Namespace::XattrMode mode) {
     if (!is_state(name)) return names_.set_xattr(ino, name, value, mode);
     const std::string_view key = name.substr(kPrefix.size());
     const auto inode = names_.get(ino);
     if (!inode) return inode.error();
-    const bool pins = key == "pin" && inode->is_regular();
-    if (pins || (key == "scratch" && inode->is_directory())) {
-        if (value != "0" && value != "1") return Error{EINVAL};
-        Namespace::Change wanted;
-        (pins ? wanted.pinned : wanted.scratch) = value == "1";
-        const auto changed = change(ino, wanted);
-        return changed ? Status{} : Status(changed.error());
-    }
-    for (const auto& known : kFileState)
-        if (key == known) return Error{EPERM};
-    for (const auto& known : kRootState)
-        if (key == known) return Error{EPERM};
-    return Error{ENOTSUP};
+    if (key == "evict" || key == "prefetch")
+        return inode->is_regular() ? act(ino, key, value) : Error{EPERM};
+    const auto wanted = change_of(*inode, key, value);
+    if (!wanted) return wanted.error();
+    const auto changed = change(ino, *wanted);
+    return changed ? Status{} : Status(changed.error());
 }
 
 Result<std::vector<std::string>> Files::xattrs(Ino ino) {
@@ -114,8 +145,10 @@ Result<std::vector<std::string>> Files::xattrs(Ino ino) {
 Status Files::remove_xattr(Ino ino, std::string_view name) {
     if (!is_state(name)) return names_.remove_xattr(ino, name);
     const std::string_view key = name.substr(kPrefix.size());
-    if (key == "pin" || key == "scratch")
+    if (key == "pin" || key == "scratch" || key == "ttl")
         return set_xattr(ino, name, "0", Namespace::XattrMode::any);
+    if (key == "priority")
+        return set_xattr(ino, name, name_of(Priority::normal), Namespace::XattrMode::any);
     return Error{EPERM};
 }
 

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "fs/base/priority.h"
+
 namespace kvfs {
 
 /// An inode number: persistent, never reused; it is also FUSE's node id and the id of the file's
@@ -28,7 +30,11 @@ struct Inode {
     std::int64_t btime_ns = 0;
     std::uint64_t hits = 0;  ///< opens and mapper leases that found the file's bytes
     bool pinned = false;     ///< never a victim of eviction
-    /// A directory: what is made in it is as it is. A regular file: made as a scratch file.
+    /// Seconds after its last use when a file is to go; 0: none. Of a directory, as the next two:
+    /// what is made in it gets it.
+    std::uint32_t ttl_s = 0;
+    Priority priority = Priority::normal;
+    /// A regular file: made as a scratch file.
     bool scratch = false;
     std::string name;  ///< its last component; empty for the root
 

@@ -25,6 +25,12 @@ Status check_new(const Namespace::NewInode& what) {
     return {};
 }
 
+void inherit(Inode& inode, const Inode& directory) {
+    inode.scratch = directory.scratch;
+    inode.ttl_s = directory.ttl_s;
+    inode.priority = directory.priority;
+}
+
 Inode make_inode(Ino ino, const Inode& directory, std::string_view name,
                  const Namespace::NewInode& what) {
     Inode inode;
@@ -36,7 +42,7 @@ Inode make_inode(Ino ino, const Inode& directory, std::string_view name,
     inode.gid = what.gid;
     inode.nlink = inode.is_directory() ? 2 : 1;
     inode.size = what.symlink_target.size();
-    inode.scratch = directory.scratch && !inode.is_symlink();
+    if (!inode.is_symlink()) inherit(inode, directory);
     inode.atime_ns = inode.mtime_ns = inode.ctime_ns = inode.btime_ns = wall_ns();
     inode.name = name;
     return inode;
@@ -79,7 +85,9 @@ Result<Inode> Namespace::create(Ino parent, std::string_view name, const NewInod
         Inode inode = make_inode(*ino, *directory, name, what);
         if (Status added = edit.add(inode); !added) return added.error();
         if (inode.is_regular()) {
-            if (Status marked = edit.mark_unplaced(inode.ino); !marked) return marked.error();
+            Status marked = edit.mark_unplaced(inode.ino);
+            if (marked) marked = edit.remind_of_expiry(inode);
+            if (!marked) return marked.error();
         }
         if (inode.is_symlink()) {
             const Status put =
@@ -207,6 +215,11 @@ Result<Inode> Namespace::change(Ino ino, const Change& change) {
         if (change.mtime_ns) inode->mtime_ns = *change.mtime_ns;
         if (change.pinned) inode->pinned = *change.pinned;
         if (change.scratch) inode->scratch = *change.scratch;
+        if (change.priority) inode->priority = *change.priority;
+        if (change.ttl_s) {
+            inode->ttl_s = *change.ttl_s;
+            if (Status put = edit.remind_of_expiry(*inode); !put) return put.error();
+        }
         inode->ctime_ns = wall_ns();
         if (Status put = edit.put_inode(*inode); !put) return put.error();
         return inode;

@@ -128,8 +128,16 @@ class Namespace {
         std::optional<std::int64_t> mtime_ns{};
         std::optional<bool> pinned{};
         std::optional<bool> scratch{};
+        std::optional<std::uint32_t> ttl_s{};
+        std::optional<Priority> priority{};
     };
     Result<Inode> change(Ino ino, const Change& change);
+
+    /// Files that have not been used for the time that they were given (Inode::ttl_s), at most
+    /// `most`, the longest due first. Each is told again some seconds later while it is there. To
+    /// be asked every second or so: what it costs depends on what is due, not on how many files
+    /// there are.
+    Result<std::vector<Inode>> expired(std::int64_t now_ns, std::size_t most);
 
     /// Uses of files since the last call, in few transactions: hits are added, atime is the later
     /// one. Does not touch ctime. Inodes that are gone are skipped.

@@ -21,12 +21,13 @@ constexpr std::uint8_t kScratch = 1;
 struct InodeRecord {
     std::uint8_t version;
     std::uint8_t flags;
-    std::uint16_t zero;
+    std::int8_t priority;
+    std::uint8_t zero;
     std::uint32_t mode;
     std::uint32_t uid;
     std::uint32_t gid;
     std::uint32_t nlink;
-    std::uint32_t zero2;
+    std::uint32_t ttl_s;
     std::uint64_t parent;
     std::uint64_t volume;
     std::uint64_t size;
@@ -85,6 +86,8 @@ std::string encode(const Inode& inode) {
     fixed.version = kInodeVersion;
     fixed.flags = static_cast<std::uint8_t>((inode.pinned ? kPinned : 0) |
                                             (inode.scratch ? kScratchInode : 0));
+    fixed.priority = static_cast<std::int8_t>(inode.priority);
+    fixed.ttl_s = inode.ttl_s;
     fixed.mode = inode.mode;
     fixed.uid = inode.uid;
     fixed.gid = inode.gid;
@@ -108,11 +111,14 @@ Result<Inode> decode_inode(Ino ino, std::string_view value) {
     InodeRecord fixed{};
     if (value.size() < sizeof fixed) return damaged("attributes", ino);
     std::memcpy(&fixed, value.data(), sizeof fixed);
-    if (fixed.version != kInodeVersion) return damaged("attributes", ino);
+    if (fixed.version != kInodeVersion || fixed.priority < -1 || fixed.priority > 1)
+        return damaged("attributes", ino);
     Inode inode;
     inode.ino = ino;
     inode.parent = fixed.parent;
     inode.volume = fixed.volume;
+    inode.priority = static_cast<Priority>(fixed.priority);
+    inode.ttl_s = fixed.ttl_s;
     inode.mode = fixed.mode;
     inode.uid = fixed.uid;
     inode.gid = fixed.gid;

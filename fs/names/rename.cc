@@ -159,7 +159,10 @@ Result<Namespace::Renamed> Namespace::give_name(Ino ino, Ino parent, std::string
             renamed.replaced = std::move(*buried);
         }
         unnamed->nlink = 1;
+        unnamed->ttl_s = directory->ttl_s;
+        unnamed->priority = directory->priority;
         Status done = edit.write().remove(edit.tables().orphans, record::Key(ino));
+        if (done) done = edit.remind_of_expiry(*unnamed);
         if (done) done = place(edit, *unnamed, *directory, std::string(name), now);
         if (done) done = edit.touch_directory(parent, renamed.replaced ? 0 : 1, 0, now);
         if (!done) return done.error();

@@ -1,5 +1,6 @@
 #include "fs/names/tables.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -30,13 +31,18 @@ std::uint64_t volume_in(const Inode& directory, const Inode& child) {
     return child.is_directory() ? child.ino : kRootIno;
 }
 
+std::int64_t expiry_s(const Inode& inode) {
+    const std::int64_t used_s = std::max(inode.atime_ns, inode.mtime_ns) / 1'000'000'000;
+    return std::max<std::int64_t>(used_s, 0) + inode.ttl_s;
+}
+
 Result<Tables> Tables::open(lmdb::Environment& env) {
     Tables tables;
     const std::pair<const char*, MDB_dbi*> all[] = {
         {"dentries", &tables.dentries}, {"inodes", &tables.inodes},
         {"xattrs", &tables.xattrs},     {"placements", &tables.placements},
         {"orphans", &tables.orphans},   {"unplaced", &tables.unplaced},
-        {"meta", &tables.meta},
+        {"expiries", &tables.expiries}, {"meta", &tables.meta},
     };
     for (const auto& [name, table] : all) {
         const Result<MDB_dbi> opened = env.table(name);
@@ -136,6 +142,16 @@ Status Edit::count_directories(int added) {
 Status Edit::mark_orphan(Ino ino) { return write_.put(tables_.orphans, Key(ino), {}); }
 
 Status Edit::mark_unplaced(Ino ino) { return write_.put(tables_.unplaced, Key(ino), {}); }
+
+Status Edit::remind_of_expiry(const Inode& inode) {
+    if (inode.ttl_s == 0 || !inode.is_regular()) return {};
+    return remind(inode.ino, expiry_s(inode));
+}
+
+Status Edit::remind(Ino ino, std::int64_t at_s) {
+    const Key key(ino);
+    return write_.put(tables_.expiries, Key(static_cast<Ino>(at_s), key), {});
+}
 
 Result<Inode> Edit::bury(Inode inode, std::int64_t now_ns) {
     inode.parent = 0;

@@ -13,6 +13,9 @@ namespace kvfs {
 /// it.
 Status check_name(std::string_view name);
 
+/// Seconds since the epoch when a file with a time to live will not have been used for it.
+std::int64_t expiry_s(const Inode& inode);
+
 /// The volume of `child` as an entry of `directory`.
 std::uint64_t volume_in(const Inode& directory, const Inode& child);
 
@@ -23,6 +26,7 @@ struct Tables {
     MDB_dbi placements = 0;  ///< Key(inode) -> Placement
     MDB_dbi orphans = 0;     ///< Key(inode) -> nothing: a file that has no name
     MDB_dbi unplaced = 0;    ///< Key(inode) -> nothing: a regular file that has no placement
+    MDB_dbi expiries = 0;    ///< Key(second, inode's Key) -> nothing: may be due then
     MDB_dbi meta = 0;        ///< "format", "directories" -> number
 
     static Result<Tables> open(lmdb::Environment& env);
@@ -71,6 +75,9 @@ class Edit : public View {
     /// Inodes of files without a name; of regular files without bytes that outlive the daemon.
     Status mark_orphan(Ino ino);
     Status mark_unplaced(Ino ino);
+    /// Of a file with a time to live: when to look whether it has passed.
+    Status remind_of_expiry(const Inode& inode);
+    Status remind(Ino ino, std::int64_t at_s);
     /// `inode` has lost its dentry: a directory goes with all that is kept of it, anything else
     /// becomes an orphan. Returns it with nlink 0 and parent 0.
     Result<Inode> bury(Inode inode, std::int64_t now_ns);

@@ -1,0 +1,140 @@
+// SEMANTICS.md, "What stays, and for how long": times to live, priorities, pins; evict and
+// prefetch.
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <sstream>
+#include <string>
+
+#include "tests/support/mounted.h"
+#include "tools/program.h"
+
+using namespace kvfs::tests;
+
+namespace {
+
+constexpr std::size_t kMiB = 1 << 20;
+
+bool exists(const std::string& path) {
+    struct stat st {};
+    return ::lstat(path.c_str(), &st) == 0;
+}
+
+int set(const std::string& path, const char* name, const std::string& value) {
+    return ::setxattr(path.c_str(), name, value.data(), value.size(), 0) == 0 ? 0 : errno;
+}
+
+std::string get(const std::string& path, const char* name) {
+    char value[64];
+    const ssize_t length = ::getxattr(path.c_str(), name, value, sizeof value);
+    return length < 0 ? std::strerror(errno) : std::string(value, static_cast<std::size_t>(length));
+}
+
+/// `kvfs WORDS...`; what it said, with its exit code.
+std::string kvfs_says(const std::vector<std::string>& words, int expected_code) {
+    std::istringstream in;
+    std::ostringstream out, err;
+    const int code = kvfs::run_kvfs(words, {in, out, err});
+    cr_expect_eq(code, expected_code, "%s", err.str().c_str());
+    return out.str() + err.str();
+}
+
+}  // namespace
+
+TestSuite(semantics_retention, .init = mount_up, .fini = mount_down, .timeout = 120);
+
+Test(semantics_retention, L1_a_file_goes_when_it_was_not_used_for_its_time) {
+    const std::string directory = mounted->path("d");
+    cr_assert_eq(::mkdir(directory.c_str(), 0755), 0);
+    cr_expect_eq(set(directory, "user.kvfs.ttl", "2"), 0);
+    write_file(directory + "/idle", pattern(kMiB, 1));
+    write_file(directory + "/empty", "");
+    write_file(directory + "/open", "x");
+    write_file(directory + "/kept", "x");
+    cr_expect_eq(get(directory + "/kept", "user.kvfs.ttl"), "2");
+    cr_expect_eq(set(directory + "/kept", "user.kvfs.ttl", "0"), 0);
+    const int fd = ::open((directory + "/open").c_str(), O_RDONLY);
+    cr_expect(eventually([&] { return !exists(directory + "/idle"); }));
+    cr_expect(eventually([&] { return !exists(directory + "/empty"); }));
+    cr_expect(exists(directory + "/open"), "what is open stays");
+    ::close(fd);
+    cr_expect(exists(directory + "/kept"));
+}
+
+Test(semantics_retention, L1_use_and_a_restart_leave_a_time_to_live_as_it_is) {
+    const std::string path = mounted->path("used");
+    write_file(path, pattern(kMiB, 1));
+    cr_expect_eq(set(path, "user.kvfs.ttl", "4"), 0);
+    await_spilled(path);
+    mounted->stop();
+    mounted->start();
+    cr_expect_eq(get(path, "user.kvfs.ttl"), "4");
+    for (int i = 0; i < 6; ++i) {
+        ::sleep(1);
+        cr_expect(read_file(path) == pattern(kMiB, 1), "%d s after it was written", i);
+    }
+    cr_expect(eventually([&] { return !exists(path); }));
+}
+
+Test(semantics_retention, L3_evict_drops_a_file_or_takes_it_out_of_DRAM) {
+    const std::string path = mounted->path("f");
+    write_file(path, pattern(kMiB, 1));
+    await_spilled(path);
+    kvfs_says({"evict", "--dram", path}, 0);
+    cr_expect_eq(get(path, "user.kvfs.tier"), "ssd");
+    cr_expect(read_file(path) == pattern(kMiB, 1));
+    const int fd = ::open(path.c_str(), O_RDONLY);
+    const std::string said = kvfs_says({"evict", path}, 1);
+    cr_expect(said.find("open, pinned or being moved") != said.npos, "%s", said.c_str());
+    ::close(fd);
+    cr_expect(eventually([&] { return set(path, "user.kvfs.evict", "all") == 0; }));
+    cr_expect(!exists(path));
+}
+
+Test(semantics_retention, L3_evict_spares_what_is_pinned) {
+    const std::string path = mounted->path("f");
+    write_file(path, "x");
+    kvfs_says({"pin", path}, 0);
+    cr_expect_eq(set(path, "user.kvfs.evict", "all"), EBUSY);
+    kvfs_says({"unpin", path}, 0);
+    cr_expect(eventually([&] { return set(path, "user.kvfs.evict", "all") == 0; }));
+    cr_expect(!exists(path));
+}
+
+Test(semantics_retention, L4_prefetch_brings_a_file_into_DRAM) {
+    ::mkdir(mounted->path("d").c_str(), 0755);
+    const std::string path = mounted->path("d/f");
+    write_file(path, pattern(3 * kMiB, 1));
+    await_spilled(path);
+    cr_assert_eq(set(path, "user.kvfs.evict", "dram"), 0);
+    cr_expect_eq(get(path, "user.kvfs.resident"), "0");
+    const std::string said = kvfs_says({"prefetch", mounted->path("d")}, 1);
+    cr_expect(said.find("-R goes through it") != said.npos, "%s", said.c_str());
+    kvfs_says({"prefetch", "-R", mounted->path("d")}, 0);
+    cr_expect(eventually([&] { return get(path, "user.kvfs.resident") == "3145728"; }));
+    cr_expect_eq(get(path, "user.kvfs.tier"), "dram,ssd");
+    cr_expect(read_file(path) == pattern(3 * kMiB, 1));
+}
+
+Test(semantics_retention, L5_what_does_not_parse_changes_nothing) {
+    const std::string path = mounted->path("f");
+    write_file(path, "x");
+    cr_expect_eq(set(path, "user.kvfs.ttl", "60"), 0);
+    for (const char* value : {"", "-1", "1x", "4294967296", "soon"})
+        cr_expect_eq(set(path, "user.kvfs.ttl", value), EINVAL, "'%s'", value);
+    cr_expect_eq(get(path, "user.kvfs.ttl"), "60");
+    for (const char* value : {"", "urgent", "HIGH", "1"})
+        cr_expect_eq(set(path, "user.kvfs.priority", value), EINVAL, "'%s'", value);
+    cr_expect_eq(get(path, "user.kvfs.priority"), "normal");
+    cr_expect_eq(set(path, "user.kvfs.evict", "everything"), EINVAL);
+    cr_expect_eq(set(path, "user.kvfs.prefetch", "hbm"), EINVAL);
+    cr_expect_eq(set(mounted->path(), "user.kvfs.evict", "all"), EPERM);
+    cr_expect_eq(::removexattr(path.c_str(), "user.kvfs.ttl"), 0);
+    cr_expect_eq(get(path, "user.kvfs.ttl"), "0");
+    const std::string said = kvfs_says({"ttl", "never", path}, 2);
+    cr_expect(said.find("'never' is no time") != said.npos, "%s", said.c_str());
+}
