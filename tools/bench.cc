@@ -15,7 +15,7 @@
 namespace kvfs {
 namespace {
 
-constexpr std::array<Measurement, 12> kMeasurements{{
+constexpr std::array<Measurement, 13> kMeasurements{{
     {"read", "files in DRAM, read through the mount", measure_reads},
     {"write", "files written through the mount, with create and close", measure_writes},
     {"small", "whole small files through the mount", measure_small_files},
@@ -26,6 +26,7 @@ constexpr std::array<Measurement, 12> kMeasurements{{
     {"prompt", "the names of a long prompt, through the mount and in one batch", measure_prompt},
     {"list", "directories listed, and their files looked at", measure_listings},
     {"ssd", "files on SSD only, through the mount and by gpumap", measure_ssd},
+    {"storm", "files in DRAM, read while both tiers evict as fast as they can", measure_storm},
     {"scratch", "a file that is rewritten in place, past the page cache", measure_scratch},
     {"scale", "one directory with more and more empty files, after one of 4 KiB files",
      measure_scale, false},
@@ -130,7 +131,8 @@ po::options_description options() {
     po::options_description options("Options");
     options.add_options()  //
         ("only", po::value<std::vector<std::string>>()->value_name("NAME"),
-         "of read, write, small, random, mapper, lease, names, prompt, list, ssd, scratch, scale; "
+         "of read, write, small, random, mapper, lease, names, prompt, list, ssd, storm, scratch, "
+         "scale; "
          "may be given again")  //
         ("names", po::value<std::uint64_t>()->default_value(1'000'000)->value_name("N"),
          "how many names scale makes in its directory")                                   //

@@ -77,6 +77,7 @@ void measure_leases(Bench& bench);
 void measure_names(Bench& bench);
 void measure_prompt(Bench& bench);
 void measure_listings(Bench& bench);
+void measure_storm(Bench& bench);
 void measure_scale(Bench& bench);
 
 }  // namespace kvfs

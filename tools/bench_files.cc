@@ -110,4 +110,23 @@ std::string numbered(const std::string& prefix, std::uint64_t number) {
     return prefix + std::to_string(number);
 }
 
+std::vector<double> read_pages(const std::string& path, std::uint64_t file_bytes, unsigned threads,
+                               unsigned calls) {
+    constexpr std::size_t kPage = 4096;
+    struct Reader {
+        UniqueFd file;
+        Mapping page = touched_memory(kPage);
+        std::uint64_t calls = 0;
+    };
+    std::vector<Reader> readers(threads);
+    for (Reader& reader : readers) reader.file = open_file(path, O_RDONLY);
+    return latencies_us(threads, calls, [&](unsigned thread) {
+        Reader& reader = readers[thread];
+        const std::uint64_t page = mix(thread, reader.calls++) % (file_bytes / kPage);
+        if (::pread(reader.file.get(), reader.page.data(), kPage,
+                    static_cast<off_t>(page * kPage)) != static_cast<ssize_t>(kPage))
+            throw Failure(errno_error(path));
+    });
+}
+
 }  // namespace kvfs

@@ -50,6 +50,7 @@ class BenchDaemon {
     /// Paths of the objects on SSD by their files' inode numbers, which are their names
     /// (SSD/objects/hh/hh/INODE).
     std::map<std::uint64_t, std::string> objects() const;
+    std::uint64_t ssd_bytes() const { return options_.ssd_bytes; }
     pid_t pid() const { return pid_; }
     /// As SIGTERM does: returns when it has ended. Throws Failure when it does not end by itself.
     void stop();

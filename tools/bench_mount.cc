@@ -63,26 +63,6 @@ double write_files(const std::string& prefix, unsigned files, std::uint64_t file
     return gb_per_s(files * file_bytes, seconds);
 }
 
-/// Microseconds of a 4 KiB read anywhere in the file, p50 and p99. Each thread has a descriptor.
-std::vector<double> read_pages(const std::string& path, std::uint64_t file_bytes, unsigned threads,
-                               unsigned calls) {
-    constexpr std::size_t kPage = 4096;
-    struct Reader {
-        UniqueFd file;
-        Mapping page = touched_memory(kPage);
-        std::uint64_t calls = 0;
-    };
-    std::vector<Reader> readers(threads);
-    for (Reader& reader : readers) reader.file = open_file(path, O_RDONLY);
-    return latencies_us(threads, calls, [&](unsigned thread) {
-        Reader& reader = readers[thread];
-        const std::uint64_t page = mix(thread, reader.calls++) % (file_bytes / kPage);
-        if (::pread(reader.file.get(), reader.page.data(), kPage,
-                    static_cast<off_t>(page * kPage)) != static_cast<ssize_t>(kPage))
-            throw Failure(errno_error(path));
-    });
-}
-
 double read_whole_files(const std::string& prefix, unsigned files, std::span<std::byte> buffer) {
     const double seconds = time_of([&] {
         for (unsigned i = 0; i < files; ++i) read_file(numbered(prefix, i), buffer);
