@@ -58,13 +58,13 @@ Result<ReadView> Cache::read(const ObjectPtr& object, std::uint64_t offset, std:
             if (Status waited = wait_changed(*object, lock, until); !waited) return waited.error();
             continue;
         }
-        const Status filling = start_fill(object, lock, until);
+        const Status filling = start_fill(object, lock);
         if (filling || object->content != nullptr || object->store == nullptr) {
             if (!filling && object->store == nullptr) return filling.error();
             continue;
         }
         if (filling.error().code != ENOSPC) return filling.error();
-        // DRAM is full of what may not go: serve this read past it.
+        // DRAM is full of what may not go yet: serve this read past it.
         StoreTier& tier = *object->store;
         const std::uint64_t size = object->size;
         const std::vector<std::uint32_t> crcs = object->chunk_crcs;
@@ -78,7 +78,7 @@ Status Cache::prefetch(const ObjectPtr& object) {
     const bool only_stored = object->state == Object::State::sealed && object->content == nullptr &&
                              object->store != nullptr;
     if (!only_stored || object->converting || object->fill_starting) return {};
-    return start_fill(object, lock, deadline());
+    return start_fill(object, lock);
 }
 
 Status Cache::grow(Object& object, MutexLock& lock, std::uint64_t end,

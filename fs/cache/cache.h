@@ -171,7 +171,7 @@ class Cache {
     Status sync_stores();
 
     /// Begins to bring a sealed file that is only in a store into DRAM, and does not wait for it;
-    /// what is there, or on its way, stays so. Not a use. Errors: ENOSPC - no room; ETIMEDOUT, EIO.
+    /// what is there, or on its way, stays so. Not a use. Errors: ENOSPC - no room now; EIO.
     Status prefetch(const ObjectPtr& object);
     /// The file leaves DRAM; a store has it. Errors: EBUSY - no store has it yet, or it is pinned,
     /// being read or being moved.
@@ -271,8 +271,8 @@ class Cache {
     void measure_backed();
 
     // fill.cc: from a store into DRAM
-    Status start_fill(const ObjectPtr& object, MutexLock& lock, Deadline deadline)
-        REQUIRES(object->mutex);
+    /// Errors: ENOSPC - no room without waiting for it; EIO.
+    Status start_fill(const ObjectPtr& object, MutexLock& lock) REQUIRES(object->mutex);
     void ask_next(const std::shared_ptr<Fill>& fill);
     void chunk_done(const std::shared_ptr<Fill>& fill, std::size_t chunk, std::int64_t result);
     Result<ReadView> read_through(StoreTier& tier, ObjectId id, std::uint64_t size,

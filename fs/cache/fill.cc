@@ -70,8 +70,7 @@ struct Cache::Fill {
     }
 };
 
-Status Cache::start_fill(const ObjectPtr& object, MutexLock& lock,
-                         Deadline until) NO_THREAD_SAFETY_ANALYSIS {
+Status Cache::start_fill(const ObjectPtr& object, MutexLock& lock) NO_THREAD_SAFETY_ANALYSIS {
     if (object->store == nullptr) return Error{EIO, "the file is in no tier"};
     object->fill_starting = true;
     auto fill = std::make_shared<Fill>();
@@ -93,7 +92,9 @@ Status Cache::start_fill(const ObjectPtr& object, MutexLock& lock,
                 fill->content = std::make_shared<Content>(std::move(*memory), fill->size, room_);
                 return {};
             }
-            if (Status room = make_room(volume, fill->size, until); !room) return room;
+            // Who reads does not queue with writers for room, but goes past DRAM.
+            if (!make_room(volume, fill->size, Clock::now()))
+                return Error{ENOSPC, "DRAM has no room now"};
         }
     };
     const Status prepared = prepare();

@@ -45,9 +45,14 @@ class FaultyStore final : public ObjectStore {
         MutexLock lock(mutex_);
         hanging_ = true;
     }
+    /// Puts alone.
+    void hang_puts() {
+        MutexLock lock(mutex_);
+        puts_hang_ = true;
+    }
     void release() {
         MutexLock lock(mutex_);
-        hanging_ = false;
+        hanging_ = puts_hang_ = false;
         changed_.notify_all();
     }
     /// Puts and reads that were begun and have not ended.
@@ -73,7 +78,8 @@ class FaultyStore final : public ObjectStore {
             done(std::move(status));
             end();
         };
-        device_.post([this, fate, id, label, pieces = std::move(pieces), over = std::move(over)] {
+        puts_.post([this, fate, id, label, pieces = std::move(pieces), over = std::move(over)] {
+            wait_for_puts();
             wait_out(fate);
             if (fate.error != 0)
                 over(Error{fate.error, "a planted error"});
@@ -135,14 +141,13 @@ class FaultyStore final : public ObjectStore {
                 done(result);
                 store.end();
             };
-            store.device_.post(
-                [&store, fate, offset, into, below = below_, over = std::move(over)] {
-                    store.wait_out(fate);
-                    if (fate.error != 0)
-                        over(-fate.error);
-                    else
-                        below->read(offset, into, over);
-                });
+            store.reads_.post([&store, fate, offset, into, below = below_, over = std::move(over)] {
+                store.wait_out(fate);
+                if (fate.error != 0)
+                    over(-fate.error);
+                else
+                    below->read(offset, into, over);
+            });
         }
 
         // No direct_fd: what others read by themselves could not be made to fail.
@@ -173,7 +178,11 @@ class FaultyStore final : public ObjectStore {
                 .flips = happens(flip),
                 .bit = random_()};
     }
-    /// One device, one queue: what waits holds up what comes after it.
+    void wait_for_puts() {
+        MutexLock lock(mutex_);
+        while (puts_hang_) changed_.wait(lock);
+    }
+    /// What waits holds up what comes after it.
     void wait_out(const Fate& fate) {
         MutexLock lock(mutex_);
         while (hanging_) changed_.wait(lock);
@@ -190,9 +199,12 @@ class FaultyStore final : public ObjectStore {
     Faults faults_ GUARDED_BY(mutex_);
     std::mt19937_64 random_ GUARDED_BY(mutex_);
     bool hanging_ GUARDED_BY(mutex_) = false;
+    bool puts_hang_ GUARDED_BY(mutex_) = false;
     unsigned pending_ GUARDED_BY(mutex_) = 0;
     const std::unique_ptr<ObjectStore> below_;
-    Worker device_{"faulty-store"};  ///< last: its thread uses the members above
+    // Last: their threads use the members above.
+    Worker puts_{"faulty-puts"};
+    Worker reads_{"faulty-reads"};
 };
 
 }  // namespace kvfs::tests

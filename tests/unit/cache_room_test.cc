@@ -1,0 +1,81 @@
+// Room: who waits for it, and what is told to give some.
+#include <criterion/criterion.h>
+
+#include "tests/support/cache_fixture.h"
+#include "tests/support/mounted.h"
+
+using namespace kvfs;
+using namespace kvfs::tests;
+
+namespace {
+
+constexpr std::uint64_t kMiB = CacheFixture::kMiB;
+
+CacheFixture& fixture() {
+    static CacheFixture made;
+    return made;
+}
+
+}  // namespace
+
+TestSuite(cache_room, .timeout = 60);
+
+Test(cache_room, who_reads_does_not_queue_with_writers) {
+    auto& on = fixture();
+    on.store_file(1, 2 * kMiB);
+    on.push_out(1);
+    on.store->hang_puts();
+    for (ObjectId id = 10; id < 25; ++id) on.write_file(id, kMiB);  // one MiB is left
+    const auto fills = on.cache->counters().fills.load();
+
+    cr_expect(on.intact(1, 2 * kMiB));
+    cr_expect_eq(on.cache->counters().fills, fills, "past DRAM");
+
+    on.store->release();
+    on.store_file(50, kMiB);
+    cr_expect(on.intact(1, 2 * kMiB));
+}
+
+Test(cache_room, what_is_prefetched_comes_into_DRAM_once) {
+    auto& on = fixture();
+    on.store_file(1, 2 * kMiB);
+    cr_assert(on.cache->leave_dram(1).ok());
+    cr_expect_eq(on.resident(1), 0);
+
+    for (int i = 0; i < 3; ++i) cr_expect(on.cache->prefetch(*on.cache->acquire(1)).ok());
+
+    cr_expect_eq(on.resident(1), 2 * kMiB);
+    cr_expect(on.intact(1, 2 * kMiB));
+    cr_expect_eq(on.cache->counters().fills, 1);
+}
+
+Test(cache_room, a_file_leaves_DRAM_only_once_a_store_has_it) {
+    auto& on = fixture();
+    on.store->hang();
+    on.write_file(1, kMiB);
+    cr_expect_eq(on.cache->leave_dram(1).error().code, EBUSY);
+    on.store->release();
+    cr_assert(on.cache->sync(*on.cache->acquire(1)).ok());
+    cr_expect(on.cache->leave_dram(1).ok());
+    cr_expect(on.cache->leave_dram(1).ok(), "it is not there any more");
+}
+
+Test(cache_room, a_file_is_dropped_unless_it_is_open_or_pinned) {
+    auto& on = fixture();
+    on.store_file(1, kMiB);
+    {
+        ObjectPtr object = *on.cache->acquire(1);
+        cr_assert(on.cache->opened(*object, false).ok());
+        cr_expect_eq(on.cache->drop(1).error().code, EBUSY);
+        cr_assert_not(on.cache->closed(std::move(object), {}));
+    }
+    on.cache->set_pinned(1, true);
+    cr_expect_eq(on.cache->drop(1).error().code, EBUSY);
+    on.cache->set_pinned(1, false);
+    // The store may still be busy letting go of what it has written.
+    cr_expect(eventually([&] { return on.cache->drop(1).ok(); }));
+    cr_expect(on.catalog.lost(1));
+    on.write_file(2, 0);
+    cr_expect(on.cache->drop(2).ok(), "an empty one, too");
+    cr_expect(on.catalog.lost(2));
+}
