@@ -54,6 +54,26 @@ DeviceTest(gpumap_save, a_committed_file_has_the_saved_bytes) {
     cr_expect(client.fetch(back, bytes.size()) == bytes);
 }
 
+DeviceTest(gpumap_save, a_file_that_was_opened_in_dram_is_the_same_on_ssd) {
+    Daemon daemon;
+    Client client(daemon.socket());
+    const auto bytes = Daemon::bytes(3, 2 * kMiB);
+    const gm_devptr memory = upload(client, bytes);
+    gm_file* draft = client.create("v/a", bytes.size());
+    const gm_range range{0, bytes.size(), memory, 0, 0};
+    cr_assert_eq(gm_save(draft, &range, 1, nullptr, nullptr), GM_OK, "%s", gm_message());
+    cr_assert_eq(gm_commit(draft, 0, nullptr), GM_OK, "%s", gm_message());
+    gm_file_close(draft);
+    gm_file* file = client.open("v/a");
+    const Ino parent = must(daemon.files().lookup(kRootIno, "v")).inode.ino;
+    const Inode in_dram = must(daemon.files().lookup(parent, "a")).inode;
+    daemon.push_out(in_dram.ino);
+
+    cr_expect_eq(must(daemon.files().lookup(parent, "a")).inode.mtime_ns, in_dram.mtime_ns);
+    cr_expect_eq(gm_prefetch(file, &range, 1, nullptr, nullptr), GM_OK, "%s", gm_message());
+    gm_file_close(file);
+}
+
 DeviceTest(gpumap_save, commit_waits_for_saves_that_were_started_before) {
     set_device({.delay_us = 20'000});
     Daemon daemon;
