@@ -97,6 +97,31 @@ void measure_first_group(Session& session, const FileSet& file, const DeviceMemo
     session.tell(first);
 }
 
+/// What an engine waits for before its first byte: the context, and the registration of the memory
+/// that its first load is from.
+void measure_opening(Session& session, const Content& content) {
+    const std::uint64_t bytes = session.scale.sweep_bytes;
+    BenchRow open{"gm_open", "ms", Better::kLower, {}, {}, "", 0};
+    BenchRow first{"  first load, which registers " + size_text(bytes) + " or more",
+                   "ms",
+                   Better::kLower,
+                   {},
+                   {},
+                   "the same load again",
+                   0};
+    const DeviceMemory memory(bytes);
+    for (int round = 0; round < session.scale.rounds; ++round) {
+        std::unique_ptr<Mapper> mapper;
+        open.kvfs.values.push_back(
+            1e3 * time_of([&] { mapper = std::make_unique<Mapper>(session.daemons.roomy); }));
+        const FileSet file(*mapper, "latency", 1, bytes, content);
+        first.kvfs.values.push_back(1e3 * time_of([&] { file.load_all(memory.at()); }));
+        first.reference.values.push_back(1e3 * time_of([&] { file.load_all(memory.at()); }));
+    }
+    session.tell(open);
+    session.tell(first);
+}
+
 double cpu_seconds(clockid_t clock) {
     timespec time{};
     ::clock_gettime(clock, &time);
@@ -137,6 +162,7 @@ void measure_latency(Session& session) {
     for (const std::uint64_t range : {4ULL << 10, 64ULL << 10, 1ULL << 20})
         measure_hot_range(session, file, range, memory);
     measure_first_group(session, file, memory);
+    measure_opening(session, content);
 }
 
 /// libgpumap over a driver that does nothing: what is left is its own work.
