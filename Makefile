@@ -37,7 +37,7 @@ PKG_CONFIG ?= pkg-config
 packages   := fuse3 liburing libisal lmdb spdlog nlohmann_json tbb
 pkg = $(shell PKG_CONFIG_PATH='$(CURDIR)/build/deps/lib/pkgconfig:$(PKG_CONFIG_PATH)' $(PKG_CONFIG) $(1))
 
-needs_nothing := clean help
+needs_nothing := clean help gpu-check
 ifneq ($(filter-out $(needs_nothing),$(or $(MAKECMDGOALS),all)),)
   ifneq ($(shell tools/bootstrap >&2 && echo done),done)
     $(error tools/bootstrap did not succeed; its last message says what to do)
@@ -89,8 +89,10 @@ tools_src  := $(sort $(wildcard tools/*.cc))
 unit_src   := $(sort $(wildcard $(foreach d,unit contract model mount support,tests/$d/*.cc tests/$d/*/*.cc)))
 stress_src := $(sort $(wildcard tests/stress/*.cc))
 fake_src   := $(sort $(wildcard tests/fake_cuda/*.cc))
+idle_src   := $(sort $(wildcard tests/idle_cuda/*.cc))
+gpu_src    := $(sort $(wildcard tests/gpu/*.cc))
 plant_src  := $(sort $(wildcard tests/planted/*.cc))
-all_src    := $(lib_src) $(gpumap_src) $(daemon_src) $(tools_src) $(unit_src) $(stress_src) $(fake_src) $(plant_src)
+all_src    := $(lib_src) $(gpumap_src) $(daemon_src) $(tools_src) $(unit_src) $(stress_src) $(fake_src) $(idle_src) $(gpu_src) $(plant_src)
 
 # The programs but for their main(): tests may call them as functions.
 main_src    := %/main.cc daemon/kvfsd.cc tools/kvfs.cc
@@ -101,12 +103,13 @@ libs     := $(O)/libkvfs.a $(call if_any,$(gpumap_src),$(O)/libgpumap.a $(O)/lib
 unit     := $(call if_any,$(unit_src),$(O)/unit)
 stress   := $(stress_src:tests/stress/%.cc=$(O)/stress/%)
 planted  := $(patsubst tests/%.cc,$(O)/%,$(filter tests/planted/$(BUILD)_%,$(plant_src)))
-fake     := $(call if_any,$(fake_src),$(O)/fake_cuda/libcuda.so.1)
+fake     := $(call if_any,$(fake_src),$(O)/fake_cuda/libcuda.so.1) $(call if_any,$(idle_src),$(O)/idle_cuda/libcuda.so.1)
+gpu      := $(call if_any,$(gpu_src),$(O)/gpu-check)
 static   := $(O)/libkvfs.a $(O)/libgpumap.a
 
 # A source that is gone must go from what is linked, too: $(O)/sources changes then.
 linked = $(filter %.o %.a,$^)
-$(static) $(O)/libprograms.a $(O)/libgpumap.so $(programs) $(O)/unit: $(O)/sources
+$(static) $(O)/libprograms.a $(O)/libgpumap.so $(programs) $(O)/unit $(O)/gpu-check: $(O)/sources
 
 ##@ Build
 .PHONY: all
@@ -137,13 +140,19 @@ $(O)/unit: $(call objects,$(unit_src)) $(O)/libprograms.a $(static); $(say) LINK
 $(stress): $(O)/stress/%: $(O)/tests/stress/%.o $(static); $(say) LINK $@
 	$(Q)mkdir -p $(@D) && $(CXX) $(ldflags) -o $@ $(linked) $(pkg_libs)
 
-# Stands in for the CUDA driver: the real cuda backend runs on it without a GPU.
-$(fake): $(call objects,$(fake_src)); $(say) LINK $@
+$(O)/gpu-check: $(call objects,$(gpu_src)) $(O)/libprograms.a $(static); $(say) LINK $@
+	$(Q)$(CXX) $(ldflags) -o $@ $(linked) $(pkg_libs)
+
+# Stand in for the CUDA driver: the real cuda backend runs on one without a GPU, and on the other
+# without a driver's work.
+$(O)/fake_cuda/libcuda.so.1: $(call objects,$(fake_src))
+$(O)/idle_cuda/libcuda.so.1: $(call objects,$(idle_src))
+$(fake): ; $(say) LINK $@
 	$(Q)mkdir -p $(@D) && $(CXX) $(ldflags) -shared -Wl,-soname,libcuda.so.1 -o $@ $(linked)
 
 # Criterion's macros do not pass -Wconversion; the fake driver must be seen to be loaded.
 $(O)/tests/%.o:           cxxflags += -Wno-conversion
-$(O)/tests/fake_cuda/%.o: cxxflags += -fvisibility=default
+$(O)/tests/fake_cuda/%.o $(O)/tests/idle_cuda/%.o: cxxflags += -fvisibility=default
 
 $(O)/%.o: %.cc $(O)/flags; $(say) CXX $<
 	$(Q)mkdir -p $(@D) && $(CXX) $(cppflags) $(cxxflags) $(CXXFLAGS) -MMD -MP -c -o $@ $<
@@ -171,7 +180,7 @@ STRESS_SECONDS ?= 2
 run_tests := KVFS_BIN='$(abspath $(O))' KVFS_STRESS_SECONDS='$(STRESS_SECONDS)' NO_SKIP='$(NO_SKIP)' tests/run
 
 .PHONY: check check-clients asan tsan stress unit abi
-check: all abi $(unit) $(stress) $(fake) $(planted) ## every test; ARGS='--filter=suite/*' NO_SKIP=1
+check: all abi $(unit) $(stress) $(fake) $(gpu) $(planted) ## every test; ARGS='--filter=suite/*' NO_SKIP=1
 	$(Q)$(run_tests) $(BUILD) all $(ARGS)
 
 asan:                           ## check, with AddressSanitizer and UBSan
@@ -180,7 +189,7 @@ asan:                           ## check, with AddressSanitizer and UBSan
 tsan:                           ## the stress programs, with ThreadSanitizer
 	$(Q)$(MAKE) BUILD=tsan stress
 
-unit: all $(unit) $(fake)       ## the Criterion tests alone
+unit: all $(unit) $(fake) $(gpu) ## the Criterion tests alone
 	$(Q)$(run_tests) $(BUILD) unit $(ARGS)
 
 stress: all $(stress) $(fake) $(planted) ## the stress programs alone; STRESS_SECONDS=60
@@ -196,6 +205,26 @@ abi: all                        ## the library exports what gpumap.h declares, a
 $(planted): $(O)/planted/%: $(O)/tests/planted/%.o
 	$(Q)mkdir -p $(@D) && $(CXX) $(ldflags) -o $@ $(linked)
 
+# What `make gpu-check` needs, in a folder that can be carried to a machine with a GPU and nothing
+# else: the programs once more, which look for their libraries beside themselves.
+carried      := build/gpu-check
+carried_link  = $(CXX) $(ldflags) -s -Wl,-rpath,'$$ORIGIN/lib' -Wl,--disable-new-dtags -o $@ $(linked) $(pkg_libs)
+carried_programs := $(addprefix $(carried)/,kvfsd kvfs gpu-check)
+$(carried)/kvfsd:     $(call objects,$(daemon_src)) $(O)/libkvfs.a
+$(carried)/kvfs:      $(call objects,$(tools_src)) $(static)
+$(carried)/gpu-check: $(call objects,$(gpu_src)) $(O)/libprograms.a $(static)
+$(carried_programs): $(O)/sources; $(say) LINK $@
+	$(Q)mkdir -p $(@D) && $(carried_link)
+
+.PHONY: gpu-check gpu-check-build
+gpu-check-build: $(carried_programs) $(O)/idle_cuda/libcuda.so.1 ## the folder that gpu-check needs where nothing can be built: build/gpu-check
+	$(Q)tests/gpu/carry $(carried) $(O)/idle_cuda/libcuda.so.1
+
+# Where nothing is installed to build with, what was carried there is run.
+gpu-check:                      ## the cuda backend on a GPU, verified and measured in 8 minutes; OUT=FOLDER ARGS='...'
+	$(Q)if [[ -f build/deps/bootstrap.stamp || ! -x $(carried)/gpu-check ]]; then $(MAKE) gpu-check-build; fi
+	$(Q)tests/gpu/run $(carried) '$(or $(OUT),build/gpu-check-results)' $(ARGS)
+
 .PHONY: demo bench bench-scale
 demo: all                       ## a scripted tour in a private mount; TRACE=FILE
 	$(Q)KVFS_BIN='$(abspath $(O))' TRACE='$(TRACE)' tools/demo
@@ -208,7 +237,7 @@ bench-scale: all                ## one directory of 10^7 names; NAMES=N, ARGS='-
 
 ##@ Lint
 headers := $(sort $(wildcard include/*.h include/*/*.h fs/*/*.h gpumap/*.h daemon/*.h tools/*.h tests/*/*.h tests/*/*/*.h))
-scripts := $(wildcard tools/bootstrap tools/demo tools/mount.kvfs tests/run tests/exports tests/lint_self tests/man_pages $(filter-out %.py,$(wildcard tests/clients/*)) .ci/run)
+scripts := $(wildcard tools/bootstrap tools/demo tools/mount.kvfs tests/run tests/exports tests/lint_self tests/man_pages tests/gpu/carry tests/gpu/run $(filter-out %.py,$(wildcard tests/clients/*)) .ci/run)
 pages   := $(sort $(wildcard man/*.[1-8]))
 product_src := $(filter-out tests/%,$(all_src))
 
@@ -235,9 +264,11 @@ lint-man:                       ## man pages, one for each function of gpumap.h
 lint-scripts:                   ## shellcheck
 	$(Q)shellcheck $(scripts)
 
-ptx_source_sum = $(shell cksum <gpumap/kernels.cu)
-lint-ptx:                       ## the committed kernel is that of kernels.cu
-	$(Q)grep -qF '($(ptx_source_sum))' gpumap/kernels_ptx.h || { echo 'gpumap/kernels_ptx.h is not of this kernels.cu: make ptx'; exit 1; }
+kernels := gpumap/kernels.cu tests/gpu/matrix.cu
+lint-ptx:                       ## the committed kernels are those of the .cu files
+	$(Q)for source in $(kernels); do \
+	    grep -qF "($$(cksum <$$source))" "$${source%.cu}_ptx.h" || { echo "$${source%.cu}_ptx.h is not of $$source: make ptx"; exit 1; }; \
+	done
 
 lint-self:                      ## the checks themselves: each must catch a planted violation
 	$(Q)tests/lint_self
@@ -257,15 +288,20 @@ build/lint/%.threads: %.cc
 -include $(product_src:%.cc=build/lint/%.threads.d)
 
 ##@ Other
-# The kernel is committed compiled, so that who builds needs no Toolkit. PTX of version 7.4 is taken
-# by all drivers from 11.4 on, which then compile it for their device.
-.PHONY: ptx
-ptx: gpumap/kernels.cu          ## gpumap/kernels_ptx.h from kernels.cu, with nvcc
-	$(Q)mkdir -p $(O) && nvcc -ptx -O3 -arch=compute_75 -o $(O)/kernels.ptx $<
-	$(Q){ echo '// Made from kernels.cu ($(ptx_source_sum)) by `make ptx`; not to be edited.'; echo '#pragma once'; \
-	    echo 'namespace kvfs::gpumap {'; echo 'inline constexpr const char kKernelsPtx[] = R"ptx('; \
+# Kernels are committed compiled, so that who builds needs no Toolkit. PTX of version 7.4 is taken by
+# all drivers from 11.4 on, which then compile it for their device.
+# $(call write_ptx,SOURCE.cu,NAMESPACE,CONSTANT)
+define write_ptx
+	$(Q)mkdir -p $(O) && nvcc -ptx -O3 -arch=compute_75 -o $(O)/kernels.ptx $(1)
+	$(Q){ echo '// Made from $(notdir $(1)) ($(shell cksum <$(1))) by `make ptx`; not to be edited.'; echo '#pragma once'; \
+	    echo 'namespace $(2) {'; echo 'inline constexpr const char $(3)[] = R"ptx('; \
 	    sed -e '/^\/\//d; /^[ \t]*\/\//d; /^$$/d; s/^\.version .*/.version 7.4/' $(O)/kernels.ptx; \
-	    echo ')ptx";'; echo '}  // namespace kvfs::gpumap'; } >gpumap/kernels_ptx.h
+	    echo ')ptx";'; echo '}  // namespace $(2)'; } >$(1:.cu=_ptx.h)
+endef
+.PHONY: ptx
+ptx: $(kernels)                 ## the committed kernels from the .cu files, with nvcc
+	$(call write_ptx,gpumap/kernels.cu,kvfs::gpumap,kKernelsPtx)
+	$(call write_ptx,tests/gpu/matrix.cu,kvfs::gpu_check,kMatrixPtx)
 
 .PHONY: install clean help
 install: all                    ## into $(DESTDIR)$(prefix)

@@ -43,9 +43,11 @@ std::vector<HostRun> runs_of(const std::vector<LocatedCopy>& copies) {
     std::vector<HostRun> runs;
     std::uint64_t pin = 0;
     for (const LocatedCopy& one : copies) {
+        // Ranges may overlap in the file: what is read twice is staged once.
         if (!runs.empty() && one.pin == pin &&
-            runs.back().host + runs.back().bytes == one.copy.host) {
-            runs.back().bytes += one.copy.bytes;
+            one.copy.host <= runs.back().host + runs.back().bytes) {
+            const auto within = static_cast<std::uint64_t>(one.copy.host - runs.back().host);
+            runs.back().bytes = std::max(runs.back().bytes, within + one.copy.bytes);
             continue;
         }
         std::uint64_t at = 0;

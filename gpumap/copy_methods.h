@@ -36,7 +36,8 @@ struct CopyChoice {
 CopyChoice choose(Direction direction, std::vector<LocatedCopy> copies,
                   const CopyAbilities& abilities, const CudaOptions& options);
 
-/// Copies that lie side by side in one pinned host memory: what staging moves at once.
+/// Copies that lie side by side, or overlap, in one pinned host memory: what staging moves at
+/// once.
 struct HostRun {
     std::byte* host = nullptr;
     std::uint64_t bytes = 0;

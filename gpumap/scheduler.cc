@@ -175,12 +175,12 @@ void Scheduler::list(const JobPtr& job) {
     const auto queues = std::span(job->queues);
     const auto has_copies = [](const Job::Queue& queue) { return !queue.copies.empty(); };
     const auto has_reads = [](const Job::Queue& queue) { return !queue.reads.empty(); };
-    if (std::any_of(queues.begin(), queues.end(), has_copies)) copyable_.insert(job);
+    if (std::any_of(queues.begin(), queues.end(), has_copies)) lane_of(*job).copyable.insert(job);
     if (std::any_of(queues.begin(), queues.end(), has_reads)) readable_.insert(job);
 }
 
 void Scheduler::unlist(const JobPtr& job) {
-    copyable_.erase(job);
+    lane_of(*job).copyable.erase(job);
     readable_.erase(job);
 }
 

@@ -21,8 +21,8 @@ namespace kvfs::gpumap {
 /// Decides what goes to the device and to the SSD next, and accounts for what comes back.
 ///
 /// Order: higher priority, then earlier deadline, then first come; within a job by group. The
-/// device gets little at a time (window_bytes), because what it has cannot be called back or
-/// overtaken.
+/// device gets little at a time (window_bytes in each direction), because what it has cannot be
+/// called back or overtaken.
 ///
 /// It has no thread of its own: whoever brings news (a lease came, a copy ended, a read landed)
 /// also starts what can start then. The mutex is never held while the device, the ring, the daemon
@@ -77,6 +77,11 @@ class Scheduler {
     };
     using JobSet = std::set<JobPtr, Before>;
     using JobFile = std::pair<JobPtr, std::uint32_t>;
+    /// One direction. A bus carries both at a time, so that neither waits for the other.
+    struct Lane {
+        JobSet copyable;  ///< ready, with copies queued
+        std::uint64_t window_used = 0;
+    };
 
     // News. Each ends with pump() and run().
     void leased(const JobPtr& job, std::span<const std::uint32_t> files,
@@ -101,7 +106,8 @@ class Scheduler {
     void finish(const JobPtr& job, Work& work) REQUIRES(mutex_);
 
     void pump(Work& work) REQUIRES(mutex_);
-    void pump_copies(Work& work) REQUIRES(mutex_);
+    Lane& lane_of(const Job& job) REQUIRES(mutex_);
+    void pump_copies(Lane& lane, Work& work) REQUIRES(mutex_);
     void pump_reads(Work& work) REQUIRES(mutex_);
     void run(Work work) EXCLUDES(mutex_);
     void ask(std::vector<JobFile> files) EXCLUDES(mutex_);
@@ -119,15 +125,15 @@ class Scheduler {
     bool stopping_ GUARDED_BY(mutex_) = false;
     std::uint64_t next_sequence_ GUARDED_BY(mutex_) = 0;
     std::unordered_set<JobPtr> jobs_ GUARDED_BY(mutex_);  ///< not ended
-    JobSet copyable_ GUARDED_BY(mutex_);                  ///< ready, with copies queued
-    JobSet readable_ GUARDED_BY(mutex_);                  ///< ready, with reads queued
+    Lane loads_ GUARDED_BY(mutex_);
+    Lane saves_ GUARDED_BY(mutex_);
+    JobSet readable_ GUARDED_BY(mutex_);  ///< ready, with reads queued
     std::set<std::pair<Deadline, JobPtr>> deadlines_ GUARDED_BY(mutex_);
     std::deque<std::unique_ptr<Batch>> landed_ GUARDED_BY(mutex_);  ///< read, and not copied yet
-    std::uint64_t window_used_ GUARDED_BY(mutex_) = 0;
-    std::size_t under_way_ GUARDED_BY(mutex_) = 0;  ///< batches and reads
-    std::size_t ending_ GUARDED_BY(mutex_) = 0;     ///< jobs whose on_end is to run
-    std::size_t leases_ GUARDED_BY(mutex_) = 0;     ///< that jobs hold
-    std::size_t asked_ GUARDED_BY(mutex_) = 0;      ///< leases that the daemon has been asked for
+    std::size_t under_way_ GUARDED_BY(mutex_) = 0;                  ///< batches and reads
+    std::size_t ending_ GUARDED_BY(mutex_) = 0;                     ///< jobs whose on_end is to run
+    std::size_t leases_ GUARDED_BY(mutex_) = 0;                     ///< that jobs hold
+    std::size_t asked_ GUARDED_BY(mutex_) = 0;  ///< leases that the daemon has been asked for
     std::uint64_t release_epoch_ GUARDED_BY(mutex_) = 0;
     std::deque<JobFile> starved_ GUARDED_BY(mutex_);  ///< to be asked for when leases are released
 

@@ -27,24 +27,29 @@ void Scheduler::pump(Work& work) {
         work.wanted.push_back(std::move(file));
         if (free_leases > 0) --free_leases;
     }
-    pump_copies(work);
-    pump_reads(work);
-}
-
-void Scheduler::pump_copies(Work& work) {
     // What was read goes first: it holds staging memory.
-    while (!landed_.empty() && window_used_ < options_.window_bytes) {
-        window_used_ += landed_.front()->bytes;
+    while (!landed_.empty() && loads_.window_used < options_.window_bytes) {
+        loads_.window_used += landed_.front()->bytes;
         ++under_way_;
         work.batches.push_back(std::move(landed_.front()));
         landed_.pop_front();
     }
-    while (!copyable_.empty() && window_used_ < options_.window_bytes) {
-        const JobPtr job = *copyable_.begin();
+    pump_copies(loads_, work);
+    pump_copies(saves_, work);
+    pump_reads(work);
+}
+
+Scheduler::Lane& Scheduler::lane_of(const Job& job) {
+    return job.kind == Job::Kind::save ? saves_ : loads_;
+}
+
+void Scheduler::pump_copies(Lane& lane, Work& work) {
+    while (!lane.copyable.empty() && lane.window_used < options_.window_bytes) {
+        const JobPtr job = *lane.copyable.begin();
         while (job->copy_group < job->queues.size() && job->queues[job->copy_group].copies.empty())
             ++job->copy_group;
         if (job->copy_group == job->queues.size()) {
-            copyable_.erase(copyable_.begin());
+            lane.copyable.erase(lane.copyable.begin());
             continue;
         }
         auto& queue = job->queues[job->copy_group].copies;
@@ -56,7 +61,7 @@ void Scheduler::pump_copies(Work& work) {
             batch->bytes += queue.front().bytes;
             queue.pop_front();
         }
-        window_used_ += batch->bytes;
+        lane.window_used += batch->bytes;
         ++under_way_;
         work.batches.push_back(std::move(batch));
     }
@@ -145,7 +150,7 @@ void Scheduler::copied(Batch& batch, gm_status status) {
     Work work;
     {
         MutexLock lock(mutex_);
-        window_used_ -= batch.bytes;
+        lane_of(*batch.job).window_used -= batch.bytes;
         --under_way_;
         if (batch.staging.count > 0) staging_.give_back(batch.staging);
         std::uint64_t& moved = batch.job->kind == Job::Kind::save ? moved_.saved

@@ -79,7 +79,7 @@ typedef struct gm_config {
     /** The daemon's socket, or the directory where it is mounted. NULL: what $KVFS_SOCKET names. */
     const char* socket_path;
     uint64_t staging_bytes; /**< pinned memory for reads from SSD, bytes; default 64 MiB, least 8 */
-    uint32_t inflight_mib;  /**< bound on bytes given to the device and not done, MiB; default 32 */
+    uint32_t inflight_mib;  /**< bound on bytes the device has to move, each way, MiB; default 32 */
     uint32_t io_depth;      /**< SSD reads in the kernel at a time, 1..1024; default 32 */
     uint32_t timeout_ms;    /**< bound on a round trip to the daemon, ms; default 60000 */
     uint32_t reserved;      /**< 0 */

@@ -146,11 +146,11 @@ void BenchDaemon::start() {
     UniqueFd to_us(pipe[1]);
     const std::string log = scratch_.path() + "/log";
     const UniqueFd errors(::open(log.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600));
-    pid_ = spawn(
-        {options_.program, "--foreground", "--config", "/dev/null", "--log-level", "warn", "--dram",
-         std::to_string(options_.dram_bytes), "--ssd",
-         ssd() + ",size=" + std::to_string(options_.ssd_bytes), "--socket", socket(), mount()},
-        to_us.get(), errors.get());
+    pid_ = spawn({options_.program, "--foreground", "--config", "/dev/null", "--log-level", "warn",
+                  "--dram", std::to_string(options_.dram_bytes), "--ssd",
+                  ssd() + ",size=" + std::to_string(options_.ssd_bytes), "--socket", socket(),
+                  options_.mounts ? mount() : "--no-mount"},
+                 to_us.get(), errors.get());
     to_us.reset();
     std::string said;
     if (wait_for_word(from_daemon.get(), "ready\n", said)) return;

@@ -35,6 +35,7 @@ class BenchDaemon {
         std::string parent;   ///< where its directories are made
         std::uint64_t dram_bytes = 0;
         std::uint64_t ssd_bytes = 0;
+        bool mounts = true;  ///< else it serves its socket alone, and needs no FUSE
     };
     /// Returns when it serves. Throws Failure, with what it said on stderr before.
     explicit BenchDaemon(const Options& options);

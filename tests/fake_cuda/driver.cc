@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <sstream>
 
@@ -41,6 +42,9 @@ void Driver::set(const std::string& name, const std::string& value) {
     if (name == "batch") knobs_.batch = small != 0;
     if (name == "devices") knobs_.devices = small;
     if (name == "init") knobs_.init = small;
+    if (name == "crash") knobs_.crash = value;
+    if (name == "damage") knobs_.damage = number;
+    if (name == "strict") knobs_.strict = small != 0;
     if (name == "module") knobs_.module = small != 0;
     if (name == "fail_with") knobs_.fail_with = small;
     if (name == "fail_work") {
@@ -61,6 +65,7 @@ cuda::Result Driver::call(const char* name) {
     // What a real one says in the child of a process that has used it.
     if (::getpid() != process_) return cuda::kNotInitialized;
     ++calls_[name];
+    if (knobs_.crash == name) std::abort();
     if (knobs_.fail == name && (++calls_to_fail_ == knobs_.fail_call || knobs_.fail_call == 0))
         return knobs_.fail_with;
     return cuda::kSuccess;
@@ -85,6 +90,9 @@ void Driver::complain(const std::string& about) {
     const Lock lock(mutex_);
     ++complaints_;
     last_complaint_ = about;
+    if (!knobs_.strict) return;
+    std::fprintf(stderr, "fake driver: %s\n", about.c_str());
+    std::abort();
 }
 
 std::uint64_t Driver::complaints(std::string* last) {

@@ -41,6 +41,9 @@ struct Knobs {
     std::uint64_t fail_call = 0;  ///< fails at this call of it, from 1; 0: at each
     cuda::Result fail_with = cuda::kLaunchFailed;
     std::uint64_t fail_work = 0;  ///< this piece of queued work fails, from 1, and all after it
+    std::uint64_t damage = 0;     ///< each so-manieth piece of work writes a wrong byte; 0: none
+    std::string crash;            ///< this function ends the process
+    bool strict = false;          ///< a complaint ends the process
 };
 
 /// Work in order, on a thread of its own.
@@ -84,6 +87,8 @@ class Driver {
     cuda::Result free(cuda::DevicePointer memory);
     cuda::Result add_host(std::byte* start, std::size_t bytes, unsigned flags);
     cuda::Result remove_host(std::byte* start);
+    cuda::Result allocate_host(void** memory, std::size_t bytes);
+    cuda::Result free_host(void* memory);
     std::uint64_t registered_bytes();
 
     // Streams and events.
@@ -105,8 +110,14 @@ class Driver {
     enum class Host { any, registered };
     /// Queues copies between one host and one device memory each.
     cuda::Result copy(cuda::Stream handle, std::vector<Copy> copies, bool to_device, Host host);
-    /// Queues the kernel over a list of (from, to, bytes).
+    /// Queues libgpumap's kernel over a list of (from, to, bytes).
     cuda::Result launch(cuda::Stream handle, const std::byte* list, std::uint32_t count);
+    /// Queues gpu-check's kernel: a product of matrices.
+    cuda::Result multiply(cuda::Stream handle, const float* a, const float* b, float* c,
+                          std::uint32_t order);
+    cuda::Result fill(cuda::Stream handle, std::byte* to, unsigned char value, std::size_t bytes);
+    /// What is queued from now on waits until the word in host memory is at least that.
+    cuda::Result wait_for_value(cuda::Stream handle, cuda::DevicePointer word, std::uint64_t value);
 
   private:
     using Lock = std::unique_lock<std::mutex>;
@@ -116,7 +127,9 @@ class Driver {
     Memory* memory_at(const std::byte* start, std::size_t bytes, bool on_device, bool* crosses);
     cuda::Result hold(const Copy& copy, bool to_device, Host host, Hold& held, bool* pageable);
     bool enqueue(cuda::Stream handle, std::function<void()> work);
-    void do_work(const std::function<void()>& body, const Hold& held);
+    cuda::Result queue(cuda::Stream handle, std::vector<std::pair<const void*, std::size_t>> uses,
+                       std::function<void()> body);
+    void do_work(const std::function<void()>& body, const Hold& held, std::byte* to);
     void serve(Stream& stream);
 
     std::mutex mutex_;

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "tests/fake_cuda/driver.h"
+#include "tests/gpu/raw_calls.h"
 
 namespace fake_cuda {
 namespace {
@@ -61,6 +62,7 @@ cuda::Result cuDeviceGetName(char* name, int length, cuda::Device) {
 }
 cuda::Result cuDeviceGetAttribute(int* value, int which, cuda::Device) {
     *value = which == cuda::kReadOnlyHostRegisterSupported && driver().knobs().read_only ? 1 : 0;
+    if (which == cuda::kStreamMemoryOperations) *value = 1;
     return cuda::kSuccess;
 }
 
@@ -225,15 +227,21 @@ cuda::Result cuModuleGetFunction(cuda::Function* function, cuda::Module module, 
     const std::string entry = std::string(".entry ") + name + "(";
     if (std::strstr(reinterpret_cast<const char*>(module), entry.c_str()) == nullptr)
         return cuda::kNotFound;
-    *function = reinterpret_cast<cuda::Function>(module);
+    *function = reinterpret_cast<cuda::Function>(
+        const_cast<char*>(std::strstr(reinterpret_cast<const char*>(module), entry.c_str())));
     return cuda::kSuccess;
 }
-cuda::Result cuLaunchKernel(cuda::Function, unsigned blocks, unsigned, unsigned, unsigned threads,
-                            unsigned, unsigned, unsigned, cuda::Stream stream, void** parameters,
-                            void**) {
+cuda::Result cuLaunchKernel(cuda::Function function, unsigned blocks, unsigned, unsigned,
+                            unsigned threads, unsigned, unsigned, unsigned, cuda::Stream stream,
+                            void** parameters, void**) {
     NEEDS_CONTEXT(cuLaunchKernel);
     if (refused(stream, "cuLaunchKernel")) return cuda::kInvalidValue;
     if (blocks == 0 || threads == 0 || threads > 1024) return cuda::kInvalidValue;
+    constexpr const char* kProduct = ".entry kvfs_matrix_product(";
+    if (std::strncmp(reinterpret_cast<const char*>(function), kProduct, std::strlen(kProduct)) == 0)
+        return driver().multiply(
+            stream, *static_cast<float**>(parameters[0]), *static_cast<float**>(parameters[1]),
+            *static_cast<float**>(parameters[2]), *static_cast<std::uint32_t*>(parameters[3]));
     cuda::DevicePointer list = 0;
     std::uint32_t count = 0;
     std::memcpy(&list, parameters[0], sizeof list);
@@ -241,10 +249,36 @@ cuda::Result cuLaunchKernel(cuda::Function, unsigned blocks, unsigned, unsigned,
     return driver().launch(stream, bytes_at(list), count);
 }
 
+cuda::Result cuDeviceTotalMem(std::size_t* bytes, cuda::Device) {
+    *bytes = driver().knobs().memory;
+    return cuda::kSuccess;
+}
+cuda::Result cuMemHostAlloc(void** memory, std::size_t bytes, unsigned) {
+    NEEDS_CONTEXT(cuMemHostAlloc);
+    return driver().allocate_host(memory, bytes);
+}
+cuda::Result cuMemFreeHost(void* memory) {
+    NEEDS_CONTEXT(cuMemFreeHost);
+    return driver().free_host(memory);
+}
+cuda::Result cuMemsetD8Async(cuda::DevicePointer to, unsigned char value, std::size_t bytes,
+                             cuda::Stream stream) {
+    NEEDS_CONTEXT(cuMemsetD8Async);
+    if (refused(stream, "cuMemsetD8Async")) return cuda::kInvalidValue;
+    return driver().fill(stream, bytes_at(to), value, bytes);
+}
+cuda::Result cuStreamWaitValue64(cuda::Stream stream, cuda::DevicePointer word, std::uint64_t value,
+                                 unsigned) {
+    NEEDS_CONTEXT(cuStreamWaitValue64);
+    if (refused(stream, "cuStreamWaitValue64")) return cuda::kInvalidValue;
+    return driver().wait_for_value(stream, word, value);
+}
+
 void* find(const std::string& name, int version) {
 #define FIND(its_name, its_version, ...) \
     if (name == #its_name && version >= its_version) return reinterpret_cast<void*>(&its_name);
     KVFS_CUDA_FUNCTIONS(FIND)
+    KVFS_GPU_CHECK_FUNCTIONS(FIND)
 #undef FIND
     const Knobs knobs = driver().knobs();
     if (name != "cuMemcpyBatchAsync" || !knobs.batch) return nullptr;

@@ -97,6 +97,19 @@ cuda::Result Driver::remove_host(std::byte* start) {
     return cuda::kSuccess;
 }
 
+cuda::Result Driver::allocate_host(void** memory, std::size_t bytes) {
+    const std::size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+    *memory = std::aligned_alloc(kAlignment, rounded);
+    if (*memory == nullptr) return cuda::kOutOfMemory;
+    return add_host(static_cast<std::byte*>(*memory), rounded, cuda::kRegisterPortable);
+}
+
+cuda::Result Driver::free_host(void* memory) {
+    const cuda::Result removed = remove_host(static_cast<std::byte*>(memory));
+    if (removed == cuda::kSuccess) std::free(memory);
+    return removed;
+}
+
 std::uint64_t Driver::registered_bytes() {
     const Lock lock(mutex_);
     std::uint64_t bytes = 0;

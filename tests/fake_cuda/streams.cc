@@ -1,5 +1,6 @@
 // The fake driver's streams and events, and what runs on them.
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstring>
 
@@ -151,7 +152,7 @@ cuda::Result Driver::query(Event* event) {
 }
 
 /// Runs a piece of work as the knobs will have it, and lets go of its memory.
-void Driver::do_work(const std::function<void()>& body, const Hold& held) {
+void Driver::do_work(const std::function<void()>& body, const Hold& held, std::byte* to) {
     std::uint64_t number = 0;
     bool fails = false;
     Knobs knobs;
@@ -165,6 +166,7 @@ void Driver::do_work(const std::function<void()>& body, const Hold& held) {
     const std::uint32_t delay = knobs.delay_us + jitter(number, knobs.jitter_us);
     if (delay > 0) std::this_thread::sleep_for(std::chrono::microseconds(delay));
     if (!fails) body();
+    if (knobs.damage != 0 && number % knobs.damage == 0) *to ^= std::byte{1};
     const Lock lock(mutex_);
     for (Memory* memory : held) --memory->in_use;
     changed_.notify_all();
@@ -201,7 +203,7 @@ cuda::Result Driver::copy(cuda::Stream handle, std::vector<Copy> copies, bool to
                 for (const Copy& one : copies)
                     std::memcpy(one.to, kept->empty() ? one.from : kept->data(), one.bytes);
             },
-            held);
+            held, copies[0].to);
     });
     return pageable && !to_device ? synchronize(handle) : cuda::kSuccess;
 }
@@ -242,9 +244,65 @@ cuda::Result Driver::launch(cuda::Stream handle, const std::byte* list, std::uin
                     if (is_memory) std::memcpy(to, from, piece.bytes);
                 }
             },
-            held);
+            held, reinterpret_cast<std::byte*>(pieces[0].to));
     });
     return cuda::kSuccess;
+}
+
+/// Queues work that uses device memory, and begins to write at the first of it.
+cuda::Result Driver::queue(cuda::Stream handle,
+                           std::vector<std::pair<const void*, std::size_t>> uses,
+                           std::function<void()> body) {
+    Hold held;
+    {
+        const Lock lock(mutex_);
+        if (broken_) return cuda::kLaunchFailed;
+        for (const auto& [start, bytes] : uses) {
+            bool crosses = false;
+            Memory* its = memory_at(static_cast<const std::byte*>(start), bytes, true, &crosses);
+            if (its == nullptr) {
+                for (Memory* memory : held) --memory->in_use;
+                return cuda::kInvalidValue;
+            }
+            ++its->in_use;
+            held.push_back(its);
+        }
+    }
+    auto* to = static_cast<std::byte*>(const_cast<void*>(uses[0].first));
+    const bool queued =
+        enqueue(handle, [this, body = std::move(body), held, to] { do_work(body, held, to); });
+    if (queued) return cuda::kSuccess;
+    const Lock lock(mutex_);
+    for (Memory* memory : held) --memory->in_use;
+    return cuda::kInvalidHandle;
+}
+
+cuda::Result Driver::multiply(cuda::Stream handle, const float* a, const float* b, float* c,
+                              std::uint32_t order) {
+    const std::size_t bytes = std::size_t{order} * order * sizeof(float);
+    return queue(handle, {{c, bytes}, {a, bytes}, {b, bytes}}, [a, b, c, order] {
+        for (std::size_t row = 0; row < order; ++row)
+            for (std::size_t column = 0; column < order; ++column) {
+                float sum = 0;
+                for (std::size_t i = 0; i < order; ++i)
+                    sum += a[row * order + i] * b[i * order + column];
+                c[row * order + column] = sum;
+            }
+    });
+}
+
+cuda::Result Driver::fill(cuda::Stream handle, std::byte* to, unsigned char value,
+                          std::size_t bytes) {
+    return queue(handle, {{to, bytes}}, [to, value, bytes] { std::memset(to, value, bytes); });
+}
+
+cuda::Result Driver::wait_for_value(cuda::Stream handle, cuda::DevicePointer word,
+                                    std::uint64_t value) {
+    auto* there = reinterpret_cast<std::uint64_t*>(word - kDeviceView);
+    const bool queued = enqueue(handle, [there, value] {
+        while (std::atomic_ref(*there).load() < value) std::this_thread::yield();
+    });
+    return queued ? cuda::kSuccess : cuda::kInvalidHandle;
 }
 
 }  // namespace fake_cuda

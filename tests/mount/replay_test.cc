@@ -107,6 +107,19 @@ Test(replay, the_mapper_serves_right_bytes_while_both_tiers_overflow) {
     cr_expect_gt(number(done, "daemon", "store_evictions"), 0);
 }
 
+Test(replay, device_memory_gets_right_bytes_and_gives_them_back) {
+    const char* bin = std::getenv("KVFS_BIN");
+    cr_assert(bin != nullptr, "KVFS_BIN is not set: run the tests through make check");
+    ::setenv("KVFS_LIBCUDA", (std::string(bin) + "/fake_cuda/libcuda.so.1").c_str(), 1);
+    ::setenv("FAKE_CUDA", "strict=1,poison=1", 1);
+
+    const json done = report({"--generate", "100", "--bytes-per-token", "512", "--concurrency", "3",
+                              "--backend", "cuda", "--socket", mounted->socket()});
+
+    cr_expect_eq(done.at("mismatches").get<int>(), 0);
+    cr_expect_gt(number(done, "blocks", "hits"), 0);
+}
+
 Test(replay, the_mount_serves_right_bytes_while_both_tiers_overflow) {
     const json done = report({"--generate", "250", "--bytes-per-token", "512", "--concurrency", "3",
                               "--posix", "--mount", mounted->path()});

@@ -250,3 +250,39 @@ Test(gpumap_copy_methods, the_chosen_methods_together_move_every_byte) {
     cr_expect_gt(FakeCuda::calls("cuLaunchKernel"), 0);
     cr_expect_gt(FakeCuda::calls("cuMemcpyBatchAsync"), 0);
 }
+
+Test(gpumap_copy_methods, pieces_that_overlap_in_host_memory_are_each_in_one_run) {
+    std::vector<LocatedCopy> copies;
+    const std::pair<std::uint64_t, std::uint64_t> pieces_at[] = {
+        {0, 100}, {50, 100}, {60, 10}, {150, 10}, {400, 8}};
+    for (const auto& [at, bytes] : pieces_at)
+        copies.push_back({{0x9000 + at * 16, host(at), bytes}, 1, 0xa000000000 + at});
+
+    const auto runs = gpumap::runs_of(copies);
+
+    cr_assert_eq(runs.size(), 2);
+    cr_expect_eq(runs[0].host, host(0));
+    cr_expect_eq(runs[0].bytes, 160);
+    cr_expect_eq(runs[1].host, host(400));
+    cr_expect_eq(runs[1].at, gpumap::kRunAlignment);
+}
+
+Test(gpumap_copy_methods, staging_moves_ranges_that_overlap_in_the_file) {
+    use_fake_cuda();
+    ::setenv("KVFS_CUDA", "small=32768,few=2,method=stage", 1);
+    Daemon daemon;
+    const auto bytes = Daemon::bytes(8, kMiB);
+    daemon.put("a", bytes);
+    Client client(daemon.socket());
+    const gm_devptr memory = client.allocate(kMiB);
+    std::vector<gm_range> ranges;
+    for (std::uint64_t i = 0; i < 64; ++i)
+        ranges.push_back({i * 500, 3000, memory + i * 4096, 0, 0});
+
+    cr_assert_eq(gm_prefetch(client.open("v/a"), ranges.data(), 64, nullptr, nullptr), GM_OK);
+
+    const auto got = client.fetch(memory, kMiB);
+    for (std::uint64_t i = 0; i < 64; ++i)
+        cr_expect_eq(std::memcmp(&got[i * 4096], &bytes[i * 500], 3000), 0, "range %lu", i);
+    cr_expect_gt(FakeCuda::calls("cuLaunchKernel"), 0);
+}

@@ -248,13 +248,14 @@ struct FakeCuda {
 class Client {
   public:
     explicit Client(const std::string& socket, std::uint32_t timeout_ms = 20'000,
-                    std::uint64_t staging_bytes = 8 << 20) {
+                    std::uint64_t staging_bytes = 8 << 20, std::uint32_t inflight_mib = 0) {
         gm_config config{};
         config.size = sizeof config;
         config.backend = backend;
         config.socket_path = socket.c_str();
         config.timeout_ms = timeout_ms;
         config.staging_bytes = staging_bytes;
+        config.inflight_mib = inflight_mib;
         must(gm_open(&config, &ctx_) == GM_OK, gm_message());
     }
     ~Client() { gm_close(ctx_); }

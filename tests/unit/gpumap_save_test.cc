@@ -54,6 +54,52 @@ DeviceTest(gpumap_save, a_committed_file_has_the_saved_bytes) {
     cr_expect(client.fetch(back, bytes.size()) == bytes);
 }
 
+DeviceTest(gpumap_save, a_file_that_was_opened_in_dram_is_the_same_on_ssd) {
+    Daemon daemon;
+    Client client(daemon.socket());
+    const auto bytes = Daemon::bytes(3, 2 * kMiB);
+    const gm_devptr memory = upload(client, bytes);
+    gm_file* draft = client.create("v/a", bytes.size());
+    const gm_range range{0, bytes.size(), memory, 0, 0};
+    cr_assert_eq(gm_save(draft, &range, 1, nullptr, nullptr), GM_OK, "%s", gm_message());
+    cr_assert_eq(gm_commit(draft, 0, nullptr), GM_OK, "%s", gm_message());
+    gm_file_close(draft);
+    gm_file* file = client.open("v/a");
+    const Ino parent = must(daemon.files().lookup(kRootIno, "v")).inode.ino;
+    const Inode in_dram = must(daemon.files().lookup(parent, "a")).inode;
+    daemon.push_out(in_dram.ino);
+
+    cr_expect_eq(must(daemon.files().lookup(parent, "a")).inode.mtime_ns, in_dram.mtime_ns);
+    cr_expect_eq(gm_prefetch(file, &range, 1, nullptr, nullptr), GM_OK, "%s", gm_message());
+    gm_file_close(file);
+}
+
+Test(gpumap_save_cuda, a_save_does_not_wait_for_a_load_that_began_before_it) {
+    use_fake_cuda();
+    set_device({.delay_us = 20'000});
+    Daemon daemon({.dram_bytes = 256 * kMiB});
+    constexpr std::uint64_t kLoaded = 48 * kMiB;
+    daemon.put("a", Daemon::bytes(1, kLoaded));
+    Client client(daemon.socket(), 20'000, 8 << 20, 4);  // a batch at a time
+    gm_file* file = client.open("v/a");
+    const gm_range whole{0, kLoaded, client.allocate(kLoaded), 0, 0};
+    gm_file* draft = client.create("v/b", kMiB);
+    const gm_range range{0, kMiB, client.allocate(kMiB), 0, 0};
+    gm_job* load = nullptr;
+    cr_assert_eq(gm_prefetch(file, &whole, 1, nullptr, &load), GM_OK);
+    gm_info info{};
+    info.size = sizeof info;
+    while (gm_query(client, &info) == GM_OK && info.dram_bytes == 0) continue;
+
+    cr_assert_eq(gm_save(draft, &range, 1, nullptr, nullptr), GM_OK, "%s", gm_message());
+
+    cr_assert_eq(gm_query(client, &info), GM_OK);
+    cr_expect_lt(info.dram_bytes, kLoaded / 2);
+    cr_expect_eq(gm_job_wait(load, GM_ALL_GROUPS, -1), GM_OK);
+    gm_job_free(load);
+    cr_expect_eq(FakeCuda::complaint(), "");
+}
+
 DeviceTest(gpumap_save, commit_waits_for_saves_that_were_started_before) {
     set_device({.delay_us = 20'000});
     Daemon daemon;
