@@ -432,7 +432,6 @@ ObjectPtr Cache::adopt(ObjectId id, VolumeId volume, std::shared_ptr<Content> co
         MutexLock lock(object->mutex);
         object->size = content->size();
         if (object->size > 0) object->content = std::move(content);
-        object->modified_ns = wall_ns();
         seal(*object, lock);
     }
     return object;

@@ -54,6 +54,24 @@ DeviceTest(gpumap_save, a_committed_file_has_the_saved_bytes) {
     cr_expect(client.fetch(back, bytes.size()) == bytes);
 }
 
+DeviceTest(gpumap_save, a_saved_file_stays_the_same_when_it_leaves_dram) {
+    Daemon daemon;
+    Client client(daemon.socket());
+    const auto bytes = Daemon::bytes(1, kMiB);
+    const gm_devptr memory = upload(client, bytes);
+    gm_file* draft = client.create("v/a", bytes.size());
+    const gm_range whole{0, bytes.size(), memory, 0, 0};
+    cr_assert_eq(gm_save(draft, &whole, 1, nullptr, nullptr), GM_OK, "%s", gm_message());
+    cr_assert_eq(gm_commit(draft, 0, nullptr), GM_OK, "%s", gm_message());
+    gm_file_close(draft);
+    gm_file* file = client.open("v/a");
+
+    daemon.push_out(must(daemon.files().resolve("v/a", {})).inode.ino);
+
+    cr_expect_eq(gm_prefetch(file, &whole, 1, nullptr, nullptr), GM_OK, "%s", gm_message());
+    gm_file_close(file);
+}
+
 DeviceTest(gpumap_save, commit_waits_for_saves_that_were_started_before) {
     set_device({.delay_us = 20'000});
     Daemon daemon;
