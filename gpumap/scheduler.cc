@@ -49,7 +49,7 @@ Status Scheduler::add(const JobPtr& job) {
             if (job->kind == Job::Kind::load)
                 work.wanted.emplace_back(job, f);
             else
-                cut(job, f);
+                cut(job, f, work);
         }
         list(job);
         pump(work);
@@ -107,6 +107,7 @@ void Scheduler::drop(const JobPtr& job, gm_status status, Work& work) {
         }
     }
     for (std::uint32_t f = 0; f < job->files.size(); ++f) {
+        settle_arriving(job, f, status, work);
         if (job->files[f].lease == nullptr) refuse(job, f, status, work);
     }
 }

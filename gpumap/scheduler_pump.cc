@@ -131,6 +131,7 @@ void Scheduler::run(Work work) {
     if (!work.releases.empty()) daemon_.release(work.releases);
     if (!work.wanted.empty()) ask(std::move(work.wanted));
     for (const JobFile& file : work.missing) find_out_why(file);
+    for (const JobFile& file : work.filling) await(file);
     for (const JobPtr& job : work.ended) {
         if (job->on_end) job->on_end(job->outcome.poll(GM_ALL_GROUPS));
     }

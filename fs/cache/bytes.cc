@@ -290,12 +290,13 @@ Status Cache::allocate(const ObjectPtr& object, std::uint64_t offset, std::uint6
     }
 }
 
-Result<Lease> Cache::lease(const ObjectPtr& object) {
+Result<Lease> Cache::lease(const ObjectPtr& object, Fill fill) {
     Lease lease;
     StoreTier* store = nullptr;
     bool hit = false;
     {
-        const MutexLock lock(object->mutex);
+        MutexLock lock(object->mutex);
+        if (Status filled = fill_for_lease(object, lock, fill); !filled) return filled.error();
         const bool readable = (object->state == Object::State::sealed && !object->unfinished) ||
                               (object->state == Object::State::scratch && object->writers == 0);
         if (!readable || object->converting) return Error{ENOENT, "not sealed"};
@@ -303,11 +304,10 @@ Result<Lease> Cache::lease(const ObjectPtr& object) {
         lease.size = object->size;
         lease.chunk_crcs = object->chunk_crcs;
         store = object->store;
-        if (object->content != nullptr && object->content->whole())
-            lease.content = Content::hold(object->content);
+        if (object->content != nullptr) lease.content = Content::hold(object->content);
         hit = lease.content != nullptr || store != nullptr || object->empty_saved;
     }
-    used(*object, hit, lease.content != nullptr, store);
+    used(*object, hit, lease.content != nullptr && lease.content->whole(), store);
     if (lease.content != nullptr || lease.size == 0) return lease;
     if (store == nullptr) return Error{ENOENT, "lost"};
     auto reader = store->store->open(object->id);
