@@ -203,7 +203,8 @@ Test(gpumap_connection, another_version_is_refused_with_what_to_do) {
 
     cr_assert_not(connection.ok());
     cr_expect_eq(connection.error().code, EPROTONOSUPPORT);
-    cr_expect_neq(connection.error().what.find("version " + std::to_string(kVersion + 3)), std::string::npos);
+    cr_expect_neq(connection.error().what.find("version " + std::to_string(kVersion + 3)),
+                  std::string::npos);
 }
 
 Test(gpumap_connection, replies_are_parsed_within_their_bounds) {

@@ -1,6 +1,5 @@
 // The mapper's socket as seen by clients that are broken, hostile, or dying.
 #include <criterion/criterion.h>
-#include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -13,7 +12,7 @@
 
 #include "fs/base/log.h"
 #include "fs/mapper/request.h"
-#include "tests/unit/gpumap_fixture.h"
+#include "tests/unit/protocol_fixture.h"
 
 using namespace kvfs;
 using namespace kvfs::tests;
@@ -22,45 +21,6 @@ using namespace kvfs::protocol;
 TestSuite(protocol, .timeout = 60);
 
 namespace {
-
-using Bytes = std::vector<std::byte>;
-
-template <typename T>
-void append(Bytes& bytes, const T& value) {
-    const auto raw = std::as_bytes(std::span(&value, 1));
-    bytes.insert(bytes.end(), raw.begin(), raw.end());
-}
-
-void append_path(Bytes& bytes, std::string_view path) {
-    append(bytes, static_cast<std::uint16_t>(path.size()));
-    const auto raw = std::as_bytes(std::span(path.data(), path.size()));
-    bytes.insert(bytes.end(), raw.begin(), raw.end());
-}
-
-Bytes packet(Op op, std::uint32_t count, const Bytes& payload, std::uint64_t number = 1) {
-    Header header;
-    header.op = op;
-    header.count = count;
-    header.request = number;
-    header.bytes = static_cast<std::uint32_t>(payload.size());
-    Bytes bytes;
-    append(bytes, header);
-    bytes.insert(bytes.end(), payload.begin(), payload.end());
-    return bytes;
-}
-
-Bytes hello() {
-    Bytes payload;
-    append(payload, Hello{.chunk_bytes = kChunkBytes});
-    return packet(Op::hello, 1, payload);
-}
-
-template <typename... Numbers>
-Bytes numbers(Op op, Numbers... values) {
-    Bytes payload;
-    (append(payload, std::uint64_t{values}), ...);
-    return packet(op, sizeof...(values), payload);
-}
 
 std::vector<Bytes> valid_requests() {
     Bytes paths;
@@ -104,72 +64,6 @@ Bytes mutate(Bytes bytes, std::mt19937_64& random) {
         std::memcpy(bytes.data(), &header, sizeof header);
     }
     return bytes;
-}
-
-/// A socket to the daemon and what is sent over it.
-class Raw {
-  public:
-    explicit Raw(const std::string& path)
-        : fd_(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)) {
-        sockaddr_un address{};
-        address.sun_family = AF_UNIX;
-        std::memcpy(address.sun_path, path.data(), path.size());
-        must(::connect(fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0,
-             "connect");
-    }
-    bool send(const Bytes& bytes) {
-        return ::send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) ==
-               static_cast<ssize_t>(bytes.size());
-    }
-    /// One packet; empty: the daemon hung up, or says nothing for `timeout_ms`.
-    Bytes receive(int timeout_ms = 10'000) {
-        pollfd readable{fd_.get(), POLLIN, 0};
-        if (::poll(&readable, 1, timeout_ms) != 1) return {};
-        Bytes bytes(kPacketBytesMax);
-        ssize_t length = ::recv(fd_.get(), bytes.data(), bytes.size(), 0);
-        if (length < 0 && errno == ECONNRESET)
-            length = ::recv(fd_.get(), bytes.data(), bytes.size(), 0);
-        bytes.resize(length > 0 ? static_cast<std::size_t>(length) : 0);
-        return bytes;
-    }
-    Header ask(const Bytes& request) {
-        Header header;
-        send(request);
-        const Bytes reply = receive();
-        if (reply.size() >= sizeof header) std::memcpy(&header, reply.data(), sizeof header);
-        payload_.assign(
-            reply.begin() + std::min<std::ptrdiff_t>(sizeof header, reply.end() - reply.begin()),
-            reply.end());
-        return header;
-    }
-    template <typename T>
-    T payload(std::size_t at = 0) const {
-        T value{};
-        if (at + sizeof value <= payload_.size())
-            std::memcpy(&value, payload_.data() + at, sizeof value);
-        return value;
-    }
-    std::size_t payload_bytes() const { return payload_.size(); }
-    /// Did the daemon hang up?
-    bool ended(int timeout_ms = 10'000) {
-        pollfd readable{fd_.get(), POLLIN, 0};
-        char byte = 0;
-        while (::poll(&readable, 1, timeout_ms) == 1) {
-            if (::recv(fd_.get(), &byte, 1, 0) <= 0) return true;
-        }
-        return false;
-    }
-    int fd() const { return fd_.get(); }
-
-  private:
-    UniqueFd fd_;
-    Bytes payload_;
-};
-
-/// The lease in the reply to one inode's request (behind a slab, perhaps).
-LeaseEntry lease_in(const Raw& raw) {
-    const auto first = raw.payload<LeaseEntry>();
-    return first.kind == EntryKind::slab ? raw.payload<LeaseEntry>(sizeof(SlabEntry)) : first;
 }
 
 }  // namespace
@@ -327,75 +221,6 @@ Test(protocol, reading_through_a_lease_is_counted_but_not_beyond_belief) {
     raw.ask(packet(Op::stats, 0, {}));
 
     cr_expect_eq(daemon.cache().counters().dram_read_bytes - before, 1000);
-}
-
-Test(protocol, what_is_awaited_is_answered_when_it_has_landed_and_holds_up_nothing) {
-    Daemon daemon({.below = Daemon::Below::faulty});
-    const Ino ino = daemon.put_below("a", Daemon::bytes(1, 100'000));
-    daemon.faulty().hang();
-    Raw raw(daemon.socket());
-    raw.ask(hello());
-    raw.ask(numbers(Op::lease, ino));
-    const LeaseEntry lease = lease_in(raw);
-    cr_assert_eq(lease.kind, EntryKind::filling);
-    const auto await = [&](std::uint64_t number, std::uint64_t bytes, std::uint64_t request) {
-        Bytes payload;
-        append(payload, Await{.lease = number, .bytes = bytes});
-        return packet(Op::await, 1, payload, request);
-    };
-
-    raw.send(await(lease.lease, 100'000, 7));
-    cr_expect_eq(raw.ask(packet(Op::stats, 0, {}, 8)).request, 8);
-    cr_expect_eq(raw.ask(await(lease.lease + 1, 1, 9)).status, ENOENT);
-    daemon.faulty().release();
-
-    Header header;
-    const Bytes reply = raw.receive();
-    cr_assert_eq(reply.size(), sizeof header + sizeof(Landed));
-    std::memcpy(&header, reply.data(), sizeof header);
-    cr_expect_eq(header.request, 7);
-    cr_expect_eq(header.status, 0);
-    cr_expect_eq(raw.ask(await(lease.lease, 100'001, 10)).status, EINVAL);
-    cr_expect_eq(raw.ask(await(lease.lease, 5, 11)).status, 0);
-    cr_expect_eq(raw.payload<Landed>().bytes, 100'000);
-}
-
-Test(protocol, what_is_awaited_of_a_lease_that_was_given_back_is_answered) {
-    Daemon daemon({.below = Daemon::Below::faulty});
-    const Ino ino = daemon.put_below("a", Daemon::bytes(1, 100'000));
-    daemon.faulty().hang();
-    Raw raw(daemon.socket());
-    raw.ask(hello());
-    raw.ask(numbers(Op::lease, ino));
-    const std::uint64_t lease = lease_in(raw).lease;
-    Bytes payload;
-    append(payload, Await{.lease = lease, .bytes = 1});
-    raw.send(packet(Op::await, 1, payload));
-    Bytes release;
-    append(release, Release{.lease = lease, .bytes = 0});
-
-    const Header reply = raw.ask(packet(Op::release, 1, release));
-
-    cr_expect_eq(reply.op, Op::await);
-    cr_expect_eq(reply.status, ENOENT);
-    daemon.faulty().release();
-}
-
-Test(protocol, two_awaits_for_one_lease_end_the_connection) {
-    Daemon daemon({.below = Daemon::Below::faulty});
-    const Ino ino = daemon.put_below("a", Daemon::bytes(1, 100'000));
-    daemon.faulty().hang();
-    Raw raw(daemon.socket());
-    raw.ask(hello());
-    raw.ask(numbers(Op::lease, ino));
-    Bytes payload;
-    append(payload, Await{.lease = lease_in(raw).lease, .bytes = 1});
-
-    raw.send(packet(Op::await, 1, payload, 1));
-    raw.send(packet(Op::await, 1, payload, 2));
-
-    cr_expect(raw.ended());
-    daemon.faulty().release();
 }
 
 Test(protocol, a_number_does_not_open_what_its_path_would_not) {
