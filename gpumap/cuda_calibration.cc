@@ -56,7 +56,7 @@ Result<double> CudaDevice::seconds_for(CopyMethod method, std::span<const Copy> 
         gm_status status = GM_OK;
         Gate ended;
         const auto start = std::chrono::steady_clock::now();
-        submit_by(options, Direction::in, {copies.begin(), copies.end()}, [&](gm_status its) {
+        submit_by(options, Direction::in, copies, [&](gm_status its) {
             status = its;
             ended.open();
         });

@@ -52,14 +52,17 @@ struct Job {
         std::uint64_t bytes_read = 0;
         /// Copies of bytes that are not in DRAM yet, with their groups, the nearest to the file's
         /// front last.
-        std::vector<std::pair<std::uint32_t, PieceCopy>> arriving;
+        std::vector<std::pair<std::uint32_t, Copy>> arriving;
         std::uint64_t asked_epoch = 0;  ///< Scheduler::release_epoch_ when the lease was asked for
     };
     std::vector<File> files;
 
     struct Queue {
-        std::deque<PieceCopy> copies;
+        std::vector<Copy> copies;
+        std::size_t next_copy = 0;  ///< those before it have been submitted
         std::deque<ChunkRead> reads;
+
+        bool has_copies() const { return next_copy < copies.size(); }
     };
     std::vector<Queue> queues;   ///< by group index
     std::size_t copy_group = 0;  ///< no group before it has copies

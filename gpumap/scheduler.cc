@@ -99,8 +99,9 @@ void Scheduler::drop(const JobPtr& job, gm_status status, Work& work) {
     unlist(job);
     job->stopped = status;
     for (Job::Queue& queue : job->queues) {
-        for (const PieceCopy& copy : std::exchange(queue.copies, {}))
-            settle(job, copy.file, copy.piece, copy.file_off, copy.bytes, status, work);
+        const std::size_t first = std::exchange(queue.next_copy, 0);
+        const std::vector<Copy> copies = std::exchange(queue.copies, {});
+        for (const Copy& copy : std::span(copies).subspan(first)) settle(job, copy, status, work);
         for (const ChunkRead& read : std::exchange(queue.reads, {})) {
             for (const ChunkRead::Part& part : read.parts)
                 settle(job, read.file, part.piece, part.file_off, part.bytes, status, work);
@@ -174,7 +175,7 @@ Scheduler::Moved Scheduler::moved() const {
 void Scheduler::list(const JobPtr& job) {
     if (!job->ready || job->stopped != GM_OK) return;
     const auto queues = std::span(job->queues);
-    const auto has_copies = [](const Job::Queue& queue) { return !queue.copies.empty(); };
+    const auto has_copies = [](const Job::Queue& queue) { return queue.has_copies(); };
     const auto has_reads = [](const Job::Queue& queue) { return !queue.reads.empty(); };
     if (std::any_of(queues.begin(), queues.end(), has_copies)) copyable_.insert(job);
     if (std::any_of(queues.begin(), queues.end(), has_reads)) readable_.insert(job);
@@ -183,6 +184,10 @@ void Scheduler::list(const JobPtr& job) {
 void Scheduler::unlist(const JobPtr& job) {
     copyable_.erase(job);
     readable_.erase(job);
+}
+
+void Scheduler::settle(const JobPtr& job, const Copy& copy, gm_status status, Work& work) {
+    settle(job, copy.file, copy.piece, file_offset(job->plan, copy), copy.bytes, status, work);
 }
 
 void Scheduler::settle(const JobPtr& job, std::uint32_t file, std::uint32_t piece,

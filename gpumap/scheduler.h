@@ -91,13 +91,14 @@ class Scheduler {
     void refuse(const JobPtr& job, std::uint32_t file, gm_status status, Work& work)
         REQUIRES(mutex_);
     void cut(const JobPtr& job, std::uint32_t file, Work& work) REQUIRES(mutex_);
-    void queue(const JobPtr& job, std::uint32_t group, const PieceCopy& copy) REQUIRES(mutex_);
+    void queue(const JobPtr& job, std::uint32_t group, const Copy& copy) REQUIRES(mutex_);
     void settle_arriving(const JobPtr& job, std::uint32_t file, gm_status status, Work& work)
         REQUIRES(mutex_);
     void list(const JobPtr& job) REQUIRES(mutex_);
     void unlist(const JobPtr& job) REQUIRES(mutex_);
     void drop(const JobPtr& job, gm_status status, Work& work) REQUIRES(mutex_);
 
+    void settle(const JobPtr& job, const Copy& copy, gm_status status, Work& work) REQUIRES(mutex_);
     /// `bytes` from `file_off` in a piece are done.
     void settle(const JobPtr& job, std::uint32_t file, std::uint32_t piece, std::uint64_t file_off,
                 std::uint64_t bytes, gm_status status, Work& work) REQUIRES(mutex_);

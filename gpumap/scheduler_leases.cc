@@ -9,7 +9,9 @@
 namespace kvfs::gpumap {
 namespace {
 
-std::uint64_t end_of(const PieceCopy& copy) { return copy.file_off + copy.bytes; }
+std::uint64_t end_of(const Plan& plan, const Copy& copy) {
+    return file_offset(plan, copy) + copy.bytes;
+}
 
 }  // namespace
 
@@ -133,21 +135,23 @@ void Scheduler::cut(const JobPtr& job, std::uint32_t number, Work& work) {
         }
         return;
     }
-    cut_at_segments(job->plan, number, lease, [&](std::uint32_t group, const PieceCopy& copy) {
+    cut_at_segments(job->plan, number, lease, [&](std::uint32_t group, const Copy& copy) {
         if (lease.filling)
             file.arriving.emplace_back(group, copy);
         else
             queue(job, group, copy);
     });
     if (!lease.filling) return;
-    std::stable_sort(file.arriving.begin(), file.arriving.end(), [](const auto& a, const auto& b) {
-        return end_of(a.second) > end_of(b.second);
+    std::stable_sort(file.arriving.begin(), file.arriving.end(), [&](const auto& a, const auto& b) {
+        return end_of(job->plan, a.second) > end_of(job->plan, b.second);
     });
     work.filling.emplace_back(job, number);
 }
 
-void Scheduler::queue(const JobPtr& job, std::uint32_t group, const PieceCopy& copy) {
-    job->queues[group].copies.push_back(copy);
+void Scheduler::queue(const JobPtr& job, std::uint32_t group, const Copy& copy) {
+    auto& copies = job->queues[group].copies;
+    if (copies.empty()) copies.reserve(job->plan.group_pieces[group]);
+    copies.push_back(copy);
     job->copy_group = std::min<std::size_t>(job->copy_group, group);
 }
 
@@ -160,7 +164,7 @@ void Scheduler::await(const JobFile& file) {
         const Job::File& its_file = file.first->files[file.second];
         if (its_file.arriving.empty()) return;  // stopped meanwhile
         lease = its_file.lease->number;
-        bytes = end_of(its_file.arriving.back().second);
+        bytes = end_of(file.first->plan, its_file.arriving.back().second);
     }
     daemon_.await(lease, bytes, [this, file](int status, std::uint64_t landed) {
         arrived(file, status, landed);
@@ -179,7 +183,7 @@ void Scheduler::arrived(const JobFile& of, int status, std::uint64_t bytes) {
             if (status == ENOTCONN) why = GM_EIO;  // the daemon went away under the job
             settle_arriving(job, number, why, work);
         }
-        while (!arriving.empty() && end_of(arriving.back().second) <= bytes) {
+        while (!arriving.empty() && end_of(job->plan, arriving.back().second) <= bytes) {
             queue(job, arriving.back().first, arriving.back().second);
             arriving.pop_back();
         }
@@ -194,7 +198,7 @@ void Scheduler::arrived(const JobFile& of, int status, std::uint64_t bytes) {
 void Scheduler::settle_arriving(const JobPtr& job, std::uint32_t number, gm_status status,
                                 Work& work) {
     for (const auto& [group, copy] : std::exchange(job->files[number].arriving, {}))
-        settle(job, number, copy.piece, copy.file_off, copy.bytes, status, work);
+        settle(job, copy, status, work);
 }
 
 }  // namespace kvfs::gpumap

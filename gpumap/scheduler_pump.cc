@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <span>
 #include <utility>
 
 #include "fs/base/crc32c.h"
@@ -41,21 +42,23 @@ void Scheduler::pump_copies(Work& work) {
     }
     while (!copyable_.empty() && window_used_ < options_.window_bytes) {
         const JobPtr job = *copyable_.begin();
-        while (job->copy_group < job->queues.size() && job->queues[job->copy_group].copies.empty())
+        while (job->copy_group < job->queues.size() && !job->queues[job->copy_group].has_copies())
             ++job->copy_group;
         if (job->copy_group == job->queues.size()) {
             copyable_.erase(copyable_.begin());
             continue;
         }
-        auto& queue = job->queues[job->copy_group].copies;
+        Job::Queue& queue = job->queues[job->copy_group];
         auto batch = std::make_unique<Batch>();
         batch->job = job;
-        while (!queue.empty() && batch->bytes < kBatchBytes &&
-               batch->copies.size() < kBatchCopiesMax) {
-            batch->copies.push_back(queue.front());
-            batch->bytes += queue.front().bytes;
-            queue.pop_front();
-        }
+        const auto copies = std::span(queue.copies).subspan(queue.next_copy);
+        std::size_t count = 0;
+        for (; count < std::min(copies.size(), kBatchCopiesMax) && batch->bytes < kBatchBytes;
+             ++count)
+            batch->bytes += copies[count].bytes;
+        batch->copies.assign(copies.begin(), copies.begin() + static_cast<std::ptrdiff_t>(count));
+        queue.next_copy += count;
+        if (!queue.has_copies()) queue.copies.clear(), queue.next_copy = 0;
         window_used_ += batch->bytes;
         ++under_way_;
         work.batches.push_back(std::move(batch));
@@ -101,16 +104,12 @@ void Scheduler::pump_reads(Work& work) {
 /// Does what was decided under the mutex.
 void Scheduler::run(Work work) {
     for (auto& batch : work.batches) {
-        std::vector<Copy> copies;
-        copies.reserve(batch->copies.size());
-        for (const PieceCopy& copy : batch->copies)
-            copies.push_back({copy.device, copy.host, copy.bytes});
         const Direction direction =
             batch->job->kind == Job::Kind::save ? Direction::out : Direction::in;
         // std::function wants what can be copied.
         const std::shared_ptr<Batch> shared(std::move(batch));
         const Ticket ticket =
-            device_.submit(direction, std::move(copies),
+            device_.submit(direction, shared->copies,
                            [this, shared](gm_status status) { copied(*shared, status); });
         const auto& pieces = shared->job->plan.pieces;
         const auto& handed = shared->copies;
@@ -163,17 +162,18 @@ void Scheduler::copied(Batch& batch, gm_status status) {
 void Scheduler::settle_copies(const Batch& batch, gm_status status, Work& work) {
     const auto& pieces = batch.job->plan.pieces;
     for (std::size_t i = 0; i < batch.copies.size();) {
-        const PieceCopy& first = batch.copies[i];
+        const Copy& first = batch.copies[i];
         std::uint64_t bytes = first.bytes;
         // What went well is counted together.
         for (++i; status == GM_OK && i < batch.copies.size(); ++i) {
-            const PieceCopy& next = batch.copies[i];
+            const Copy& next = batch.copies[i];
             if (next.file != first.file || pieces[next.piece].group != pieces[first.piece].group)
                 break;
             bytes += next.bytes;
         }
         batch.job->outcome.take_back(pieces[first.piece].group, bytes);
-        settle(batch.job, first.file, first.piece, first.file_off, bytes, status, work);
+        settle(batch.job, first.file, first.piece, file_offset(batch.job->plan, first), bytes,
+               status, work);
     }
 }
 
@@ -195,8 +195,8 @@ void Scheduler::landed(Read& read, const std::vector<gm_status>& statuses) {
                        work);
                 continue;
             }
-            batch->copies.push_back({memory + (part.file_off - start), part.bytes, part.device,
-                                     part.file_off, read.chunks.file, part.piece});
+            batch->copies.push_back({part.device, memory + (part.file_off - start), part.bytes,
+                                     read.chunks.file, part.piece});
             batch->bytes += part.bytes;
         }
         if (batch->copies.empty())

@@ -10,7 +10,7 @@ namespace kvfs::gpumap {
 /// Copies that go to the device together.
 struct Scheduler::Batch {
     JobPtr job;
-    std::vector<PieceCopy> copies;
+    std::vector<Copy> copies;
     std::uint64_t bytes = 0;
     Staging::Run staging;  ///< where they come from; none: from the daemon's memory
 };

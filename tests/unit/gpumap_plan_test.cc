@@ -148,9 +148,9 @@ Test(gpumap_plan, copies_are_cut_where_segments_are) {
     lease.segments.push_back({100, second.data(), 50, nullptr});
     const Plan plan = plan_of({{90, 20, 5000, 1, 0}, {0, 10, 0, 2, 0}}, 150);
 
-    std::vector<PieceCopy> copies;
+    std::vector<Copy> copies;
     cut_at_segments(plan, 0, lease,
-                    [&](std::uint32_t, const PieceCopy& copy) { copies.push_back(copy); });
+                    [&](std::uint32_t, const Copy& copy) { copies.push_back(copy); });
 
     cr_assert_eq(copies.size(), 3);
     cr_expect_eq(copies[0].host, first.data() + 90);
@@ -158,4 +158,6 @@ Test(gpumap_plan, copies_are_cut_where_segments_are) {
     cr_expect_eq(copies[1].host, second.data());
     cr_expect_eq(copies[1].device, 5010);
     cr_expect_eq(copies[2].host, first.data());
+    cr_expect_eq(file_offset(plan, copies[1]), 100);
+    cr_expect_eq(file_offset(plan, copies[2]), 0);
 }
