@@ -30,8 +30,11 @@ void run(Direction direction, const Copy& copy) {
 class HostDevice::Queue {
   public:
     void push(std::function<void()> work) {
-        MutexLock lock(mutex_);
-        work_.push_back(std::move(work));
+        {
+            MutexLock lock(mutex_);
+            work_.push_back(std::move(work));
+        }
+        // Who is woken finds the lock free.
         changed_.notify_one();
     }
 

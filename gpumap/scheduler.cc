@@ -93,6 +93,7 @@ void Scheduler::drop(const JobPtr& job, gm_status status, Work& work) {
     if (job->kind == Job::Kind::commit) {
         if (job->publishing) return;
         job->stopped = status;
+        work.settled.push_back(job);
         if (job->outcome.settle(0, 1, status)) finish(job, work);
         return;
     }
@@ -130,6 +131,7 @@ void Scheduler::published(const JobPtr& job, int status) {
     {
         MutexLock lock(mutex_);
         job->publishing = false;
+        work.settled.push_back(job);
         if (job->outcome.settle(0, 1, result)) finish(job, work);
     }
     run(std::move(work));
@@ -220,6 +222,7 @@ void Scheduler::settle(const JobPtr& job, std::uint32_t file, std::uint32_t piec
         --leases_;
         ++release_epoch_;
     }
+    if (work.settled.empty() || work.settled.back() != job) work.settled.push_back(job);
     if (job->outcome.settle(whole.group, bytes, status)) finish(job, work);
 }
 

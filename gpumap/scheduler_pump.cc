@@ -103,6 +103,7 @@ void Scheduler::pump_reads(Work& work) {
 
 /// Does what was decided under the mutex.
 void Scheduler::run(Work work) {
+    for (const JobPtr& job : work.settled) job->outcome.tell();
     for (auto& batch : work.batches) {
         const Direction direction =
             batch->job->kind == Job::Kind::save ? Direction::out : Direction::in;

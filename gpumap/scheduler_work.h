@@ -31,11 +31,12 @@ struct Scheduler::Work {
     std::vector<JobFile> wanted;   ///< leases to ask for
     std::vector<JobFile> missing;  ///< files that are gone: find out why
     std::vector<JobFile> filling;  ///< files of which more is to come
+    std::vector<JobPtr> settled;   ///< jobs of which some bytes have been: tell who waits
     std::vector<JobPtr> ended;
 
     bool empty() const {
         return batches.empty() && reads.empty() && releases.empty() && wanted.empty() &&
-               missing.empty() && filling.empty() && ended.empty();
+               missing.empty() && filling.empty() && settled.empty() && ended.empty();
     }
 };
 
