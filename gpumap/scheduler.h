@@ -91,7 +91,6 @@ class Scheduler {
     void refuse(const JobPtr& job, std::uint32_t file, gm_status status, Work& work)
         REQUIRES(mutex_);
     void cut(const JobPtr& job, std::uint32_t file, Work& work) REQUIRES(mutex_);
-    void queue(const JobPtr& job, std::uint32_t group, const Copy& copy) REQUIRES(mutex_);
     void settle_arriving(const JobPtr& job, std::uint32_t file, gm_status status, Work& work)
         REQUIRES(mutex_);
     void list(const JobPtr& job) REQUIRES(mutex_);

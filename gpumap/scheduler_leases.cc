@@ -13,6 +13,14 @@ std::uint64_t end_of(const Plan& plan, const Copy& copy) {
     return file_offset(plan, copy) + copy.bytes;
 }
 
+/// A copy of the job's may be made now.
+void enqueue(Job& job, std::uint32_t group, const Copy& copy) {
+    auto& copies = job.queues[group].copies;
+    if (copies.empty()) copies.reserve(job.plan.group_pieces[group]);
+    copies.push_back(copy);
+    job.copy_group = std::min<std::size_t>(job.copy_group, group);
+}
+
 }  // namespace
 
 /// Asks for leases, one request for all of a job's files.
@@ -139,20 +147,13 @@ void Scheduler::cut(const JobPtr& job, std::uint32_t number, Work& work) {
         if (lease.filling)
             file.arriving.emplace_back(group, copy);
         else
-            queue(job, group, copy);
+            enqueue(*job, group, copy);
     });
     if (!lease.filling) return;
     std::stable_sort(file.arriving.begin(), file.arriving.end(), [&](const auto& a, const auto& b) {
         return end_of(job->plan, a.second) > end_of(job->plan, b.second);
     });
     work.filling.emplace_back(job, number);
-}
-
-void Scheduler::queue(const JobPtr& job, std::uint32_t group, const Copy& copy) {
-    auto& copies = job->queues[group].copies;
-    if (copies.empty()) copies.reserve(job->plan.group_pieces[group]);
-    copies.push_back(copy);
-    job->copy_group = std::min<std::size_t>(job->copy_group, group);
 }
 
 /// Waits for the nearest of what is still to come.
@@ -184,7 +185,7 @@ void Scheduler::arrived(const JobFile& of, int status, std::uint64_t bytes) {
             settle_arriving(job, number, why, work);
         }
         while (!arriving.empty() && end_of(job->plan, arriving.back().second) <= bytes) {
-            queue(job, arriving.back().first, arriving.back().second);
+            enqueue(*job, arriving.back().first, arriving.back().second);
             arriving.pop_back();
         }
         if (!arriving.empty()) work.filling.push_back(of);
