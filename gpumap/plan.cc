@@ -148,8 +148,11 @@ std::vector<std::pair<std::uint32_t, ChunkRead>> cut_at_chunks(const Plan& plan,
     for (std::size_t i = 0; i < cuts.size();) {
         const std::uint64_t chunk = cuts[i].chunk;
         const std::uint32_t first_group = cuts[i].group;
+        // A read is checked and copied once all of it has landed: at the file's end chunk by chunk,
+        // so that little is left to do after the last byte.
+        const bool near_end = chunk + kReadChunksMax > cuts.back().chunk;
         const bool goes_on =
-            !reads.empty() && reads.back().first == first_group &&
+            !near_end && !reads.empty() && reads.back().first == first_group &&
             reads.back().second.first_chunk + reads.back().second.chunks == chunk &&
             reads.back().second.chunks < kReadChunksMax;
         if (!goes_on) reads.push_back({first_group, ChunkRead{file, chunk, 0, {}}});
