@@ -304,11 +304,13 @@ Status Connection::take_packet(std::span<const std::byte> packet, std::vector<Un
 
     MutexLock lock(mutex_);
     progress_ = Clock::now();
-    if (waiting_.empty() || waiting_.front().number != header.request)
-        return Error{EPROTO, "it answered what was not asked"};
+    const auto asked = std::find_if(waiting_.begin(), waiting_.end(), [&](const Waiting& one) {
+        return one.number == header.request;
+    });
+    if (asked == waiting_.end()) return Error{EPROTO, "it answered what was not asked"};
     if ((header.flags & protocol::kMore) != 0) return {};
-    const Done done = std::move(waiting_.front().done);
-    waiting_.pop_front();
+    const Done done = std::move(asked->done);
+    waiting_.erase(asked);
     lock.unlock();
     done(std::exchange(answer_, {}));
     return {};

@@ -100,7 +100,7 @@ class Connection {
 
     mutable Mutex mutex_;
     std::uint64_t next_number_ GUARDED_BY(mutex_) = 1;
-    std::deque<Waiting> waiting_ GUARDED_BY(mutex_);  ///< in the order of their answers
+    std::deque<Waiting> waiting_ GUARDED_BY(mutex_);  ///< mostly in the order of their answers
     std::deque<std::vector<std::byte>> outgoing_ GUARDED_BY(mutex_);  ///< while the socket is full
     Deadline progress_ GUARDED_BY(mutex_);  ///< when something last came, or began to wait
     std::string reason_ GUARDED_BY(mutex_);

@@ -1,7 +1,6 @@
 #include "gpumap/copy_methods.h"
 
 #include <algorithm>
-#include <iterator>
 #include <utility>
 
 namespace kvfs::gpumap {
@@ -65,7 +64,7 @@ CopyChoice choose(Direction direction, std::vector<LocatedCopy> copies,
                   const CopyAbilities& abilities, const CudaOptions& options) {
     coalesce(copies);
     CopyChoice choice;
-    std::vector<LocatedCopy> rest;
+    choice.batched.reserve(copies.size());
     // From the device the copy engine is as fast as a kernel, and takes nothing from the others.
     const bool by_kernel = direction == Direction::in && abilities.kernels &&
                            options.method != CopyMethod::copies &&
@@ -78,18 +77,23 @@ CopyChoice choose(Direction direction, std::vector<LocatedCopy> copies,
         else if (by_kernel && (all_small || one.copy.bytes < options.small_bytes))
             choice.small.push_back(one);
         else
-            rest.push_back(one);
+            choice.batched.push_back(one.copy);
     }
     std::sort(choice.small.begin(), choice.small.end(),
               [](const LocatedCopy& a, const LocatedCopy& b) { return a.copy.host < b.copy.host; });
     choice.small_method = method_for_small(choice.small, abilities, options);
-    if (choice.small_method == CopyMethod::batch)
-        std::move(choice.small.begin(), choice.small.end(), std::back_inserter(rest)),
-            choice.small.clear();
-    const bool one_by_one = !abilities.batch || options.method == CopyMethod::copies ||
-                            (options.method == CopyMethod::automatic && rest.size() < options.few);
-    auto& into = one_by_one ? choice.one_by_one : choice.batched;
-    for (const LocatedCopy& one : rest) into.push_back(one.copy);
+    if (choice.small_method == CopyMethod::batch) {
+        for (const LocatedCopy& one : choice.small) choice.batched.push_back(one.copy);
+        choice.small.clear();
+    }
+    const bool one_by_one =
+        !abilities.batch || options.method == CopyMethod::copies ||
+        (options.method == CopyMethod::automatic && choice.batched.size() < options.few);
+    if (one_by_one) {
+        choice.one_by_one.insert(choice.one_by_one.end(), choice.batched.begin(),
+                                 choice.batched.end());
+        choice.batched.clear();
+    }
     return choice;
 }
 

@@ -62,7 +62,7 @@ Result<double> CudaDevice::seconds_for(CopyMethod method, std::span<const Copy> 
         Gate ended;
         const auto start = std::chrono::steady_clock::now();
         for (int i = 0; i < kAtATime; ++i)
-            submit_by(options, Direction::in, {copies.begin(), copies.end()}, [&](gm_status its) {
+            submit_by(options, Direction::in, copies, [&](gm_status its) {
                 if (its != GM_OK) failed = true;
                 if (--left == 0) ended.open();
             });

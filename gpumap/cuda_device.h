@@ -30,7 +30,7 @@ class CudaDevice final : public Device {
     std::string description() const override;
     std::string shortcomings() const override { return pins_->refusals(); }
     Result<Pin> pin(std::span<std::byte> memory, bool writable, int shared) override;
-    Ticket submit(Direction direction, std::vector<Copy> copies, Done done) override;
+    Ticket submit(Direction direction, std::span<const Copy> copies, Done done) override;
     Status wait_for(gm_stream stream, std::span<const Ticket> batches) override;
     void look() override { completions_->look(); }
     Result<gm_devptr> allocate(std::uint64_t bytes) override;
@@ -48,7 +48,7 @@ class CudaDevice final : public Device {
     Status open();
     std::uint64_t measure_small_bytes();
     Result<double> seconds_for(CopyMethod method, std::span<const Copy> copies);
-    Ticket submit_by(const CudaOptions& options, Direction direction, std::vector<Copy> copies,
+    Ticket submit_by(const CudaOptions& options, Direction direction, std::span<const Copy> copies,
                      Done done);
     Status enqueue(Batch& batch, Direction direction, std::size_t slice);
     Status enqueue_one(Direction direction, const Copy& copy, cuda::Stream stream);

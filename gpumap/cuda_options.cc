@@ -39,7 +39,7 @@ CudaOptions CudaOptions::from_environment() {
         if (name == "small") options.small_bytes = number(value);
         if (name == "few") options.few = number(value);
         if (name == "run") options.run_bytes = number(value);
-        if (name == "slice") options.slice = std::clamp<std::size_t>(number(value), 1, 4096);
+        if (name == "slice") options.slice = std::clamp<std::size_t>(number(value), 1, kSliceMax);
         if (name == "kernels") options.kernels = value != "0";
     }
     return options;

@@ -25,7 +25,8 @@ struct CudaOptions {
     /// average; else gathered.
     std::uint64_t run_bytes = 32 << 10;
     /// Copies in one call. One driver crashed with 51828, and hung.
-    std::size_t slice = 4096;
+    static constexpr std::size_t kSliceMax = 4096;
+    std::size_t slice = kSliceMax;
     bool kernels = true;
 
     static CudaOptions from_environment();

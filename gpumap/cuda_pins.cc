@@ -93,7 +93,7 @@ const CudaPins::Pinned* CudaPins::find(const std::byte* memory) const {
     return memory < pinned.memory + pinned.bytes ? &pinned : nullptr;
 }
 
-std::vector<LocatedCopy> CudaPins::locate(std::vector<Copy> copies) const {
+std::vector<LocatedCopy> CudaPins::locate(std::span<const Copy> copies) const {
     std::vector<LocatedCopy> located;
     located.reserve(copies.size());
     MutexLock lock(mutex_);

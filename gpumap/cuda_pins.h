@@ -25,7 +25,7 @@ class CudaPins : public std::enable_shared_from_this<CudaPins> {
     Pin pin(std::span<std::byte> memory, bool writable, int shared);
 
     /// Where the copies' host memory is pinned.
-    std::vector<LocatedCopy> locate(std::vector<Copy> copies) const;
+    std::vector<LocatedCopy> locate(std::span<const Copy> copies) const;
 
     /// Kernels' address of pinned memory; 0: it is not.
     cuda::DevicePointer address(const std::byte* memory) const;

@@ -1,5 +1,6 @@
 // How a batch of copies gets onto the device's streams, and how its end is seen.
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "gpumap/cuda_device.h"
@@ -12,7 +13,6 @@ struct CudaDevice::Batch {
     std::vector<cuda::DevicePointer> destinations;
     std::vector<cuda::DevicePointer> sources;
     std::vector<std::size_t> sizes;
-    std::vector<std::size_t> attribute_indexes;
     cuda::CopyAttributes attributes;
     int slot = -1;                  ///< of the kernels
     cuda::Event copied = nullptr;   ///< between the copies and the kernel
@@ -20,15 +20,15 @@ struct CudaDevice::Batch {
     cuda::Stream last = nullptr;    ///< the one of which the end is the batch's
 };
 
-Ticket CudaDevice::submit(Direction direction, std::vector<Copy> copies, Done done) {
-    return submit_by(options_, direction, std::move(copies), std::move(done));
+Ticket CudaDevice::submit(Direction direction, std::span<const Copy> copies, Done done) {
+    return submit_by(options_, direction, copies, std::move(done));
 }
 
 Ticket CudaDevice::submit_by(const CudaOptions& options, Direction direction,
-                             std::vector<Copy> copies, Done done) {
+                             std::span<const Copy> copies, Done done) {
     const CudaPrimary::Current current(*primary_);
     const auto batch = std::make_shared<Batch>();
-    batch->choice = choose(direction, pins_->locate(std::move(copies)), abilities_, options);
+    batch->choice = choose(direction, pins_->locate(copies), abilities_, options);
     batch->copies = batch->last = direction == Direction::in ? in_ : out_;
     Status status = enqueue(*batch, direction, options.slice);
     // Also after an error: what was queued before it may be running.
@@ -81,14 +81,18 @@ Status CudaDevice::enqueue_one(Direction direction, const Copy& copy, cuda::Stre
 Status CudaDevice::enqueue_batched(Batch& batch, Direction direction, std::size_t slice) {
     const auto& copies = batch.choice.batched;
     if (copies.empty()) return {};
-    for (const Copy& copy : copies) {
-        const auto host = reinterpret_cast<cuda::DevicePointer>(copy.host);
-        batch.destinations.push_back(direction == Direction::in ? copy.device : host);
-        batch.sources.push_back(direction == Direction::in ? host : copy.device);
-        batch.sizes.push_back(copy.bytes);
+    auto& on_device = direction == Direction::in ? batch.destinations : batch.sources;
+    auto& on_host = direction == Direction::in ? batch.sources : batch.destinations;
+    on_device.resize(copies.size());
+    on_host.resize(copies.size());
+    batch.sizes.resize(copies.size());
+    for (std::size_t i = 0; i < copies.size(); ++i) {
+        on_device[i] = copies[i].device;
+        on_host[i] = reinterpret_cast<cuda::DevicePointer>(copies[i].host);
+        batch.sizes[i] = copies[i].bytes;
     }
     // One index is asked for, but some have read one for each copy.
-    batch.attribute_indexes.resize(copies.size(), 0);
+    static std::array<std::size_t, CudaOptions::kSliceMax> attribute_indexes{};
     // What is loaded has long been written. What is saved a stream may just have made.
     batch.attributes.source_access_order =
         direction == Direction::in ? cuda::kAccessOrderAny : cuda::kAccessOrderStream;
@@ -98,7 +102,7 @@ Status CudaDevice::enqueue_batched(Batch& batch, Direction direction, std::size_
         cuda::DevicePointer* to = batch.destinations.data() + at;
         cuda::DevicePointer* from = batch.sources.data() + at;
         std::size_t* sizes = batch.sizes.data() + at;
-        std::size_t* indexes = batch.attribute_indexes.data();
+        std::size_t* indexes = attribute_indexes.data();
         std::size_t failed_index = 0;
         const cuda::Result result =
             driver_.batch_of_13000 != nullptr

@@ -102,7 +102,9 @@ class Records {
         lease->size = entry.size;
         lease->mtime_ns = entry.mtime_ns;
         Status taken = broken("a record of an unknown kind");
-        if (entry.kind == protocol::EntryKind::dram) taken = take_segments(entry.parts, *lease);
+        lease->filling = entry.kind == protocol::EntryKind::filling;
+        if (entry.kind == protocol::EntryKind::dram || lease->filling)
+            taken = take_segments(entry.parts, *lease);
         if (entry.kind == protocol::EntryKind::file) taken = take_file(entry.parts, *lease);
         if (!taken) return taken.error();
         answer.lease = std::move(lease);
@@ -229,6 +231,19 @@ void Daemon::lease(std::span<const std::uint64_t> inodes,
                 (*shared)(std::move(none));
             });
     }
+}
+
+void Daemon::await(std::uint64_t lease, std::uint64_t bytes,
+                   std::function<void(int, std::uint64_t)> done) {
+    const protocol::Await wanted{lease, bytes};
+    connection_.request(Op::await, 1, bytes_of(wanted),
+                        [bytes, done = std::move(done)](const Answer& answer) {
+                            protocol::Landed landed;
+                            if (answer.status != 0) return done(answer.status, 0);
+                            if (answer.payload.size() != sizeof landed) return done(EPROTO, 0);
+                            std::memcpy(&landed, answer.payload.data(), sizeof landed);
+                            done(landed.bytes < bytes ? EPROTO : 0, landed.bytes);
+                        });
 }
 
 void Daemon::release(std::span<const protocol::Release> releases) {

@@ -31,6 +31,7 @@ struct FileLease {
         std::shared_ptr<const Slab> slab;
     };
     std::vector<Segment> segments;
+    bool filling = false;  ///< their bytes are still coming, front to back: Daemon::await
 
     /// On SSD: an O_DIRECT descriptor, and the CRC32C of every chunk (or none).
     UniqueFd file;
@@ -68,6 +69,11 @@ class Daemon {
     /// lost), until every inode has its answer.
     void lease(std::span<const std::uint64_t> inodes,
                std::function<void(std::vector<LeaseAnswer>)> done);
+    /// `done` gets how many bytes from the front of a lease that is `filling` are in place, at
+    /// least `bytes`, or an errno value: EBADMSG - corrupt, EIO, ETIMEDOUT, ENOTCONN; ENOENT - it
+    /// was given back. One at a time for a lease. Called as that of lease().
+    void await(std::uint64_t lease, std::uint64_t bytes,
+               std::function<void(int, std::uint64_t)> done);
     void release(std::span<const protocol::Release> releases);
 
     /// Room for a new file; the lease is for writing. Waits. Errors: the daemon's.

@@ -17,6 +17,9 @@ struct Copy {
     gm_devptr device = 0;
     std::byte* host = nullptr;
     std::size_t bytes = 0;
+    // The submitter's, not looked at by devices: what of the job it is part of.
+    std::uint32_t file = 0;
+    std::uint32_t piece = 0;
 };
 
 enum class Direction { in, out };  ///< to the device, from it
@@ -48,8 +51,9 @@ class Device {
     virtual Result<Pin> pin(std::span<std::byte> memory, bool writable, int shared) = 0;
 
     /// Queues copies, which run in any order among themselves and beside other batches. Never calls
-    /// `done` before it returns. None of them is in two pinned memories at a time.
-    virtual Ticket submit(Direction direction, std::vector<Copy> copies, Done done) = 0;
+    /// `done` before it returns. None of them is in two pinned memories at a time. `copies` stays
+    /// until `done` is called.
+    virtual Ticket submit(Direction direction, std::span<const Copy> copies, Done done) = 0;
     /// What is queued on the stream from now on waits until these batches have ended, well or not.
     /// Errors: EINVAL - no such stream.
     virtual Status wait_for(gm_stream stream, std::span<const Ticket> batches) = 0;

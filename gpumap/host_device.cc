@@ -30,8 +30,11 @@ void run(Direction direction, const Copy& copy) {
 class HostDevice::Queue {
   public:
     void push(std::function<void()> work) {
-        MutexLock lock(mutex_);
-        work_.push_back(std::move(work));
+        {
+            MutexLock lock(mutex_);
+            work_.push_back(std::move(work));
+        }
+        // Who is woken finds the lock free.
         changed_.notify_one();
     }
 
@@ -132,7 +135,7 @@ HostDevice::~HostDevice() {
 
 Result<Pin> HostDevice::pin(std::span<std::byte>, bool, int) { return Pin(); }
 
-Ticket HostDevice::submit(Direction direction, std::vector<Copy> copies, Done done) {
+Ticket HostDevice::submit(Direction direction, std::span<const Copy> copies, Done done) {
     Ticket ticket = 0;
     {
         MutexLock lock(mutex_);
@@ -140,19 +143,18 @@ Ticket HostDevice::submit(Direction direction, std::vector<Copy> copies, Done do
         in_flight_.emplace(ticket, std::make_shared<Gate>());
     }
     const bool fails = ticket == options_.fail_batch;
-    copies_->push(
-        [this, direction, copies = std::move(copies), done = std::move(done), fails, ticket] {
-            if (options_.copy_delay_us > 0)
-                std::this_thread::sleep_for(std::chrono::microseconds(options_.copy_delay_us));
-            if (!fails) {
-                for (const Copy& copy : copies) run(direction, copy);
-            }
-            done(fails ? GM_EDEVICE : GM_OK);
-            MutexLock lock(mutex_);
-            const auto ended = in_flight_.extract(ticket);
-            lock.unlock();
-            ended.mapped()->open();
-        });
+    copies_->push([this, direction, copies, done = std::move(done), fails, ticket] {
+        if (options_.copy_delay_us > 0)
+            std::this_thread::sleep_for(std::chrono::microseconds(options_.copy_delay_us));
+        if (!fails) {
+            for (const Copy& copy : copies) run(direction, copy);
+        }
+        done(fails ? GM_EDEVICE : GM_OK);
+        MutexLock lock(mutex_);
+        const auto ended = in_flight_.extract(ticket);
+        lock.unlock();
+        ended.mapped()->open();
+    });
     return ticket;
 }
 

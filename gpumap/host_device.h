@@ -33,7 +33,7 @@ class HostDevice final : public Device {
     std::string description() const override { return "this machine's memory"; }
     std::string shortcomings() const override { return {}; }
     Result<Pin> pin(std::span<std::byte> memory, bool writable, int shared) override;
-    Ticket submit(Direction direction, std::vector<Copy> copies, Done done) override;
+    Ticket submit(Direction direction, std::span<const Copy> copies, Done done) override;
     Status wait_for(gm_stream stream, std::span<const Ticket> batches) override;
     void look() override {}
     Result<gm_devptr> allocate(std::uint64_t bytes) override;

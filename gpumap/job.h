@@ -29,9 +29,10 @@ struct FileVersion {
 ///
 ///     a byte of it is    waiting for a lease -> queued -> with the device            -> settled
 ///     (on SSD)           waiting for a lease -> queued -> being read -> with the device -> settled
+///     (being filled)     waiting for a lease -> arriving -> queued -> with the device -> settled
 ///
-/// stop() settles what waits or is queued; what is being read is settled when the read is done,
-/// what is with the device when that is.
+/// stop() settles what waits, arrives or is queued; what is being read is settled when the read is
+/// done, what is with the device when that is.
 struct Job {
     enum class Kind { load, save, commit };
 
@@ -49,13 +50,19 @@ struct Job {
         std::shared_ptr<const FileLease> lease;
         std::uint64_t bytes_left = 0;  ///< not settled
         std::uint64_t bytes_read = 0;
+        /// Copies of bytes that are not in DRAM yet, with their groups, the nearest to the file's
+        /// front last.
+        std::vector<std::pair<std::uint32_t, Copy>> arriving;
         std::uint64_t asked_epoch = 0;  ///< Scheduler::release_epoch_ when the lease was asked for
     };
     std::vector<File> files;
 
     struct Queue {
-        std::deque<PieceCopy> copies;
+        std::vector<Copy> copies;
+        std::size_t next_copy = 0;  ///< those before it have been submitted
         std::deque<ChunkRead> reads;
+
+        bool has_copies() const { return next_copy < copies.size(); }
     };
     std::vector<Queue> queues;   ///< by group index
     std::size_t copy_group = 0;  ///< no group before it has copies

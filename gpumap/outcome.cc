@@ -39,8 +39,12 @@ bool Outcome::settle(std::uint32_t group, std::uint64_t bytes, gm_status status)
         if (part.status == GM_OK) part.status = status;
         if (job_.status == GM_OK) job_.status = status;
     }
-    if (is_handed_over(part)) handed_over_.notify_all();
     return end_if_done(group);
+}
+
+void Outcome::tell() const {
+    ended_.notify_all();
+    handed_over_.notify_all();
 }
 
 void Outcome::hand_over(std::uint32_t group, std::uint64_t bytes, Ticket batch) {
@@ -77,7 +81,6 @@ void Outcome::end(Part& part, std::uint32_t number) {
         number == GM_ALL_GROUPS ? GM_NOTIFY | GM_NOTIFY_GROUPS : std::uint32_t{GM_NOTIFY_GROUPS};
     if ((notice_.flags & wanted) != 0)
         notice_.queue->push({notice_.cookie, notice_.job, number, part.status, part.moved});
-    ended_.notify_all();
 }
 
 Outcome::Part& Outcome::part(std::uint32_t number) {

@@ -36,8 +36,13 @@ class Outcome {
     /// Range `index` has failed. Before its bytes are settled.
     void fail(std::uint32_t index, gm_status status);
     /// `bytes` of group index `group` are done: moved (GM_OK) or failed. True: the job has ended
-    /// now.
+    /// now. Who waits is woken by tell().
     bool settle(std::uint32_t group, std::uint64_t bytes, gm_status status);
+
+    /// Wakes who waits for what has been settled. Apart from settle(), to be called without locks:
+    /// else those who wake wait for the locks at once, which takes longer than the copy of a few
+    /// KiB.
+    void tell() const;
 
     /// `bytes` of group index `group` are with the device, in this batch. May come after the
     /// batch's end.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 #include <string>
 #include <tuple>
 
@@ -12,56 +13,70 @@ namespace {
 
 constexpr std::uint32_t kGroupsMax = 65536;
 
-struct Wanted {
-    std::uint32_t file;
-    std::uint32_t group;
-    PlannedRange range;
-};
-
-std::vector<std::uint32_t> group_numbers(std::span<const FileRanges> files) {
-    std::vector<std::uint32_t> groups;
+/// Fills in the plan's groups. Returns the place of each in there, by the caller's number.
+Result<std::vector<std::uint32_t>> number_groups(Plan& plan, std::span<const FileRanges> files) {
+    std::vector<std::uint32_t> place;  // at first: 1 where there is such a group
+    std::uint32_t index = 0;
     for (const FileRanges& file : files) {
         for (const gm_range& range : file.ranges) {
-            if (groups.empty() || groups.back() != range.group) groups.push_back(range.group);
+            if (range.group >= kGroupsMax)
+                return Error{EINVAL,
+                             "range " + std::to_string(index) + ": its group is above 65535"};
+            if (range.group >= place.size()) place.resize(range.group + 1);
+            place[range.group] = 1;
+            ++index;
         }
     }
-    std::sort(groups.begin(), groups.end());
-    groups.erase(std::unique(groups.begin(), groups.end()), groups.end());
-    return groups;
+    for (std::uint32_t number = 0; number < place.size(); ++number) {
+        if (place[number] == 0) continue;
+        place[number] = static_cast<std::uint32_t>(plan.groups.size());
+        plan.groups.push_back(number);
+    }
+    plan.group_bytes.resize(plan.groups.size());
+    plan.group_pieces.resize(plan.groups.size());
+    return place;
 }
 
-Status check(const gm_range& range, std::uint32_t index) {
-    const char* what = nullptr;
-    if (range.group >= kGroupsMax) what = ": its group is above 65535";
-    if (range.len > std::numeric_limits<gm_devptr>::max() - range.dst)
-        what = ": it wraps around in the device";
-    if (what == nullptr) return {};
-    return Error{EINVAL, "range " + std::to_string(index) + what};
+bool comes_before(const PlannedRange& a, const PlannedRange& b) {
+    return a.group != b.group ? a.group < b.group : a.file_off < b.file_off;
 }
 
-/// Fills in pieces and what belongs to them from ranges that are in order.
-void put_together(Plan& plan, const std::vector<Wanted>& wanted, std::uint32_t n_files) {
-    plan.ranges.reserve(wanted.size());
-    for (const Wanted& want : wanted) {
-        const PlannedRange& range = want.range;
-        while (plan.first_piece.size() <= want.file)
-            plan.first_piece.push_back(static_cast<std::uint32_t>(plan.pieces.size()));
-        const bool same_file = plan.pieces.size() > plan.first_piece[want.file];
-        Piece* last = same_file ? &plan.pieces.back() : nullptr;
-        if (last != nullptr && last->group == want.group &&
+/// Sorts one file's ranges. Layers of blocks come group by turns, and in order within each: they
+/// are dealt out to their groups.
+void sort_ranges(std::span<PlannedRange> ranges, std::size_t groups) {
+    if (groups > ranges.size()) return std::stable_sort(ranges.begin(), ranges.end(), comes_before);
+    std::vector<std::size_t> ends(groups + 1);
+    for (const PlannedRange& range : ranges) ++ends[range.group + 1];
+    std::partial_sum(ends.begin(), ends.end(), ends.begin());
+    std::vector<PlannedRange> dealt(ranges.size());
+    for (const PlannedRange& range : ranges) dealt[ends[range.group]++] = range;
+    auto begin = dealt.begin();
+    for (std::size_t group = 0; group < groups; ++group) {
+        const auto end = dealt.begin() + static_cast<std::ptrdiff_t>(ends[group]);
+        if (!std::is_sorted(begin, end, comes_before)) std::stable_sort(begin, end, comes_before);
+        begin = end;
+    }
+    std::copy(dealt.begin(), dealt.end(), ranges.begin());
+}
+
+/// Puts the ranges from `first` on, which are one file's, in order, into pieces.
+void put_together(Plan& plan, std::size_t first) {
+    plan.first_piece.push_back(static_cast<std::uint32_t>(plan.pieces.size()));
+    for (std::size_t i = first; i < plan.ranges.size(); ++i) {
+        const PlannedRange& range = plan.ranges[i];
+        Piece* last = i > first ? &plan.pieces.back() : nullptr;
+        if (last != nullptr && last->group == range.group &&
             last->file_off + last->length == range.file_off &&
             last->device + last->length == range.device) {
             last->length += range.length;
             ++last->n_ranges;
         } else {
-            plan.pieces.push_back({range.file_off, range.length, range.device, want.group,
-                                   static_cast<std::uint32_t>(plan.ranges.size()), 1});
+            plan.pieces.push_back({range.file_off, range.length, range.device, range.group,
+                                   static_cast<std::uint32_t>(i), 1});
+            ++plan.group_pieces[range.group];
         }
-        plan.ranges.push_back(range);
-        plan.group_bytes[want.group] += range.length;
+        plan.group_bytes[range.group] += range.length;
     }
-    while (plan.first_piece.size() <= n_files)
-        plan.first_piece.push_back(static_cast<std::uint32_t>(plan.pieces.size()));
 }
 
 }  // namespace
@@ -72,37 +87,35 @@ Result<Plan> make_plan(std::span<const FileRanges> files) {
     if (total >= std::numeric_limits<std::uint32_t>::max())
         return Error{EINVAL, "too many ranges for one job"};
     Plan plan;
-    plan.groups = group_numbers(files);
-    plan.group_bytes.resize(plan.groups.size());
+    const auto place = number_groups(plan, files);
+    if (!place) return place.error();
+    plan.ranges.reserve(total);
+    plan.pieces.reserve(total);
+    plan.first_piece.reserve(files.size() + 1);
 
-    std::vector<Wanted> wanted;
-    wanted.reserve(total);
     std::uint32_t index = 0;
-    std::size_t group = 0;
-    for (std::uint32_t f = 0; f < files.size(); ++f) {
-        for (const gm_range& range : files[f].ranges) {
-            if (Status checked = check(range, index); !checked) return checked.error();
-            if (plan.groups[group] != range.group) {
-                const auto found =
-                    std::lower_bound(plan.groups.begin(), plan.groups.end(), range.group);
-                group = static_cast<std::size_t>(found - plan.groups.begin());
+    for (const FileRanges& file : files) {
+        const std::size_t first = plan.ranges.size();
+        bool in_order = true;
+        for (const gm_range& range : file.ranges) {
+            if (range.len > std::numeric_limits<gm_devptr>::max() - range.dst)
+                return Error{EINVAL,
+                             "range " + std::to_string(index) + ": it wraps around in the device"};
+            const std::uint32_t group = (*place)[range.group];
+            if (range.file_off > file.file_size || range.len > file.file_size - range.file_off) {
+                plan.too_short.emplace_back(index, group);
+            } else if (range.len > 0) {
+                const PlannedRange next{range.file_off, range.len, range.dst, index, group};
+                in_order = in_order &&
+                           (plan.ranges.size() == first || !comes_before(next, plan.ranges.back()));
+                plan.ranges.push_back(next);
             }
-            const auto its_group = static_cast<std::uint32_t>(group);
-            const std::uint64_t size = files[f].file_size;
-            if (range.file_off > size || range.len > size - range.file_off)
-                plan.too_short.emplace_back(index, its_group);
-            else if (range.len > 0)
-                wanted.push_back({f, its_group, {range.file_off, range.len, range.dst, index}});
             ++index;
         }
+        if (!in_order) sort_ranges(std::span(plan.ranges).subspan(first), plan.groups.size());
+        put_together(plan, first);
     }
-    const auto before = [](const Wanted& a, const Wanted& b) {
-        return std::tie(a.file, a.group, a.range.file_off) <
-               std::tie(b.file, b.group, b.range.file_off);
-    };
-    if (!std::is_sorted(wanted.begin(), wanted.end(), before))
-        std::stable_sort(wanted.begin(), wanted.end(), before);
-    put_together(plan, wanted, static_cast<std::uint32_t>(files.size()));
+    plan.first_piece.push_back(static_cast<std::uint32_t>(plan.pieces.size()));
     return plan;
 }
 
@@ -135,8 +148,11 @@ std::vector<std::pair<std::uint32_t, ChunkRead>> cut_at_chunks(const Plan& plan,
     for (std::size_t i = 0; i < cuts.size();) {
         const std::uint64_t chunk = cuts[i].chunk;
         const std::uint32_t first_group = cuts[i].group;
+        // A read is checked and copied once all of it has landed: at the file's end chunk by chunk,
+        // so that little is left to do after the last byte.
+        const bool near_end = chunk + kReadChunksMax > cuts.back().chunk;
         const bool goes_on =
-            !reads.empty() && reads.back().first == first_group &&
+            !near_end && !reads.empty() && reads.back().first == first_group &&
             reads.back().second.first_chunk + reads.back().second.chunks == chunk &&
             reads.back().second.chunks < kReadChunksMax;
         if (!goes_on) reads.push_back({first_group, ChunkRead{file, chunk, 0, {}}});

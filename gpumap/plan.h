@@ -7,6 +7,7 @@
 
 #include "gpumap.h"
 #include "gpumap/daemon.h"
+#include "gpumap/device.h"
 
 namespace kvfs::gpumap {
 
@@ -16,6 +17,7 @@ struct PlannedRange {
     std::uint64_t length = 0;
     gm_devptr device = 0;
     std::uint32_t index = 0;  ///< in the caller's array
+    std::uint32_t group = 0;  ///< index in Plan::groups
 };
 
 /// Ranges of one file and one group that follow each other in the file and in the device.
@@ -32,6 +34,7 @@ struct Piece {
 struct Plan {
     std::vector<std::uint32_t> groups;       ///< the caller's numbers, ascending
     std::vector<std::uint64_t> group_bytes;  ///< that are to be moved
+    std::vector<std::uint32_t> group_pieces;
     std::vector<PlannedRange>
         ranges;                 ///< by file, group, offset; empty and short ones are left out
     std::vector<Piece> pieces;  ///< likewise
@@ -49,15 +52,11 @@ struct FileRanges {
 /// ranges.
 Result<Plan> make_plan(std::span<const FileRanges> files);
 
-/// A copy between host memory and the device that is part of a piece.
-struct PieceCopy {
-    std::byte* host = nullptr;
-    std::uint64_t bytes = 0;
-    gm_devptr device = 0;
-    std::uint64_t file_off = 0;
-    std::uint32_t file = 0;  ///< in the job
-    std::uint32_t piece = 0;
-};
+/// Where in its file the bytes of a copy are, which is part of a piece of the plan.
+inline std::uint64_t file_offset(const Plan& plan, const Copy& copy) {
+    const Piece& piece = plan.pieces[copy.piece];
+    return piece.file_off + (copy.device - piece.device);
+}
 
 /// Largest single copy: what is with the device cannot be called back.
 inline constexpr std::uint64_t kCopyBytesMax = 4 << 20;
@@ -78,8 +77,8 @@ void cut_at_segments(const Plan& plan, std::uint32_t file, const FileLease& leas
             const std::uint64_t within = offset - segments[at].file_off;
             const std::uint64_t bytes =
                 std::min({piece.length - done, segments[at].length - within, kCopyBytesMax});
-            take(piece.group, PieceCopy{segments[at].memory + within, bytes, piece.device + done,
-                                        offset, file, p});
+            take(piece.group,
+                 Copy{piece.device + done, segments[at].memory + within, bytes, file, p});
             done += bytes;
         }
     }

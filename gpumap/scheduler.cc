@@ -49,7 +49,7 @@ Status Scheduler::add(const JobPtr& job) {
             if (job->kind == Job::Kind::load)
                 work.wanted.emplace_back(job, f);
             else
-                cut(job, f);
+                cut(job, f, work);
         }
         list(job);
         pump(work);
@@ -93,20 +93,23 @@ void Scheduler::drop(const JobPtr& job, gm_status status, Work& work) {
     if (job->kind == Job::Kind::commit) {
         if (job->publishing) return;
         job->stopped = status;
+        work.settled.push_back(job);
         if (job->outcome.settle(0, 1, status)) finish(job, work);
         return;
     }
     unlist(job);
     job->stopped = status;
     for (Job::Queue& queue : job->queues) {
-        for (const PieceCopy& copy : std::exchange(queue.copies, {}))
-            settle(job, copy.file, copy.piece, copy.file_off, copy.bytes, status, work);
+        const std::size_t first = std::exchange(queue.next_copy, 0);
+        const std::vector<Copy> copies = std::exchange(queue.copies, {});
+        for (const Copy& copy : std::span(copies).subspan(first)) settle(job, copy, status, work);
         for (const ChunkRead& read : std::exchange(queue.reads, {})) {
             for (const ChunkRead::Part& part : read.parts)
                 settle(job, read.file, part.piece, part.file_off, part.bytes, status, work);
         }
     }
     for (std::uint32_t f = 0; f < job->files.size(); ++f) {
+        settle_arriving(job, f, status, work);
         if (job->files[f].lease == nullptr) refuse(job, f, status, work);
     }
 }
@@ -128,6 +131,7 @@ void Scheduler::published(const JobPtr& job, int status) {
     {
         MutexLock lock(mutex_);
         job->publishing = false;
+        work.settled.push_back(job);
         if (job->outcome.settle(0, 1, result)) finish(job, work);
     }
     run(std::move(work));
@@ -173,7 +177,7 @@ Scheduler::Moved Scheduler::moved() const {
 void Scheduler::list(const JobPtr& job) {
     if (!job->ready || job->stopped != GM_OK) return;
     const auto queues = std::span(job->queues);
-    const auto has_copies = [](const Job::Queue& queue) { return !queue.copies.empty(); };
+    const auto has_copies = [](const Job::Queue& queue) { return queue.has_copies(); };
     const auto has_reads = [](const Job::Queue& queue) { return !queue.reads.empty(); };
     if (std::any_of(queues.begin(), queues.end(), has_copies)) lane_of(*job).copyable.insert(job);
     if (std::any_of(queues.begin(), queues.end(), has_reads)) readable_.insert(job);
@@ -182,6 +186,10 @@ void Scheduler::list(const JobPtr& job) {
 void Scheduler::unlist(const JobPtr& job) {
     lane_of(*job).copyable.erase(job);
     readable_.erase(job);
+}
+
+void Scheduler::settle(const JobPtr& job, const Copy& copy, gm_status status, Work& work) {
+    settle(job, copy.file, copy.piece, file_offset(job->plan, copy), copy.bytes, status, work);
 }
 
 void Scheduler::settle(const JobPtr& job, std::uint32_t file, std::uint32_t piece,
@@ -214,6 +222,7 @@ void Scheduler::settle(const JobPtr& job, std::uint32_t file, std::uint32_t piec
         --leases_;
         ++release_epoch_;
     }
+    if (work.settled.empty() || work.settled.back() != job) work.settled.push_back(job);
     if (job->outcome.settle(whole.group, bytes, status)) finish(job, work);
 }
 

@@ -89,16 +89,20 @@ class Scheduler {
     void copied(Batch& batch, gm_status status);
     void landed(Read& read, const std::vector<gm_status>& statuses);
     void published(const JobPtr& job, int status);
+    void arrived(const JobFile& file, int status, std::uint64_t bytes);
 
     void take_lease(const JobPtr& job, std::uint32_t file, LeaseAnswer answer, Work& work)
         REQUIRES(mutex_);
     void refuse(const JobPtr& job, std::uint32_t file, gm_status status, Work& work)
         REQUIRES(mutex_);
-    void cut(const JobPtr& job, std::uint32_t file) REQUIRES(mutex_);
+    void cut(const JobPtr& job, std::uint32_t file, Work& work) REQUIRES(mutex_);
+    void settle_arriving(const JobPtr& job, std::uint32_t file, gm_status status, Work& work)
+        REQUIRES(mutex_);
     void list(const JobPtr& job) REQUIRES(mutex_);
     void unlist(const JobPtr& job) REQUIRES(mutex_);
     void drop(const JobPtr& job, gm_status status, Work& work) REQUIRES(mutex_);
 
+    void settle(const JobPtr& job, const Copy& copy, gm_status status, Work& work) REQUIRES(mutex_);
     /// `bytes` from `file_off` in a piece are done.
     void settle(const JobPtr& job, std::uint32_t file, std::uint32_t piece, std::uint64_t file_off,
                 std::uint64_t bytes, gm_status status, Work& work) REQUIRES(mutex_);
@@ -111,6 +115,7 @@ class Scheduler {
     void pump_reads(Work& work) REQUIRES(mutex_);
     void run(Work work) EXCLUDES(mutex_);
     void ask(std::vector<JobFile> files) EXCLUDES(mutex_);
+    void await(const JobFile& file) EXCLUDES(mutex_);
     void find_out_why(const JobFile& file) EXCLUDES(mutex_);
 
     Device& device_;

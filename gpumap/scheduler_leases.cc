@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <string_view>
 #include <utility>
 
@@ -6,6 +7,21 @@
 #include "gpumap/status.h"
 
 namespace kvfs::gpumap {
+namespace {
+
+std::uint64_t end_of(const Plan& plan, const Copy& copy) {
+    return file_offset(plan, copy) + copy.bytes;
+}
+
+/// A copy of the job's may be made now.
+void enqueue(Job& job, std::uint32_t group, const Copy& copy) {
+    auto& copies = job.queues[group].copies;
+    if (copies.empty()) copies.reserve(job.plan.group_pieces[group]);
+    copies.push_back(copy);
+    job.copy_group = std::min<std::size_t>(job.copy_group, group);
+}
+
+}  // namespace
 
 /// Asks for leases, one request for all of a job's files.
 void Scheduler::ask(std::vector<JobFile> files) {
@@ -64,7 +80,7 @@ void Scheduler::take_lease(const JobPtr& job, std::uint32_t number, LeaseAnswer 
         }
         file.lease = std::move(answer.lease);
         ++leases_;
-        cut(job, number);
+        cut(job, number, work);
         return;
     }
     if (was_dropped) return;
@@ -116,9 +132,10 @@ void Scheduler::refuse(const JobPtr& job, std::uint32_t number, gm_status status
         settle(job, number, p, plan.pieces[p].file_off, plan.pieces[p].length, status, work);
 }
 
-/// The file's bytes are in place: queues what is to be done with them.
-void Scheduler::cut(const JobPtr& job, std::uint32_t number) {
-    const FileLease& lease = *job->files[number].lease;
+/// The file has its lease: queues what is to be done with its bytes.
+void Scheduler::cut(const JobPtr& job, std::uint32_t number, Work& work) {
+    Job::File& file = job->files[number];
+    const FileLease& lease = *file.lease;
     if (lease.on_ssd()) {
         for (auto& [group, read] : cut_at_chunks(job->plan, number)) {
             job->queues[group].reads.push_back(std::move(read));
@@ -126,10 +143,63 @@ void Scheduler::cut(const JobPtr& job, std::uint32_t number) {
         }
         return;
     }
-    cut_at_segments(job->plan, number, lease, [&](std::uint32_t group, const PieceCopy& copy) {
-        job->queues[group].copies.push_back(copy);
-        job->copy_group = std::min<std::size_t>(job->copy_group, group);
+    cut_at_segments(job->plan, number, lease, [&](std::uint32_t group, const Copy& copy) {
+        if (lease.filling)
+            file.arriving.emplace_back(group, copy);
+        else
+            enqueue(*job, group, copy);
     });
+    if (!lease.filling) return;
+    std::stable_sort(file.arriving.begin(), file.arriving.end(), [&](const auto& a, const auto& b) {
+        return end_of(job->plan, a.second) > end_of(job->plan, b.second);
+    });
+    work.filling.emplace_back(job, number);
+}
+
+/// Waits for the nearest of what is still to come.
+void Scheduler::await(const JobFile& file) {
+    std::uint64_t lease = 0;
+    std::uint64_t bytes = 0;
+    {
+        MutexLock lock(mutex_);
+        const Job::File& its_file = file.first->files[file.second];
+        if (its_file.arriving.empty()) return;  // stopped meanwhile
+        lease = its_file.lease->number;
+        bytes = end_of(file.first->plan, its_file.arriving.back().second);
+    }
+    daemon_.await(lease, bytes, [this, file](int status, std::uint64_t landed) {
+        arrived(file, status, landed);
+    });
+}
+
+void Scheduler::arrived(const JobFile& of, int status, std::uint64_t bytes) {
+    const auto& [job, number] = of;
+    Work work;
+    {
+        MutexLock lock(mutex_);
+        auto& arriving = job->files[number].arriving;
+        if (status != 0) {
+            gm_status why = from_errno(status);
+            if (status == EBADMSG) why = GM_ECHECKSUM;
+            if (status == ENOTCONN) why = GM_EIO;  // the daemon went away under the job
+            settle_arriving(job, number, why, work);
+        }
+        while (!arriving.empty() && end_of(job->plan, arriving.back().second) <= bytes) {
+            enqueue(*job, arriving.back().first, arriving.back().second);
+            arriving.pop_back();
+        }
+        if (!arriving.empty()) work.filling.push_back(of);
+        list(job);
+        pump(work);
+    }
+    run(std::move(work));
+}
+
+/// What has not landed never will, or is not wanted any more.
+void Scheduler::settle_arriving(const JobPtr& job, std::uint32_t number, gm_status status,
+                                Work& work) {
+    for (const auto& [group, copy] : std::exchange(job->files[number].arriving, {}))
+        settle(job, copy, status, work);
 }
 
 }  // namespace kvfs::gpumap

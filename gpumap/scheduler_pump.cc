@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <span>
 #include <utility>
 
 #include "fs/base/crc32c.h"
@@ -46,21 +47,23 @@ Scheduler::Lane& Scheduler::lane_of(const Job& job) {
 void Scheduler::pump_copies(Lane& lane, Work& work) {
     while (!lane.copyable.empty() && lane.window_used < options_.window_bytes) {
         const JobPtr job = *lane.copyable.begin();
-        while (job->copy_group < job->queues.size() && job->queues[job->copy_group].copies.empty())
+        while (job->copy_group < job->queues.size() && !job->queues[job->copy_group].has_copies())
             ++job->copy_group;
         if (job->copy_group == job->queues.size()) {
             lane.copyable.erase(lane.copyable.begin());
             continue;
         }
-        auto& queue = job->queues[job->copy_group].copies;
+        Job::Queue& queue = job->queues[job->copy_group];
         auto batch = std::make_unique<Batch>();
         batch->job = job;
-        while (!queue.empty() && batch->bytes < kBatchBytes &&
-               batch->copies.size() < kBatchCopiesMax) {
-            batch->copies.push_back(queue.front());
-            batch->bytes += queue.front().bytes;
-            queue.pop_front();
-        }
+        const auto copies = std::span(queue.copies).subspan(queue.next_copy);
+        std::size_t count = 0;
+        for (; count < std::min(copies.size(), kBatchCopiesMax) && batch->bytes < kBatchBytes;
+             ++count)
+            batch->bytes += copies[count].bytes;
+        batch->copies.assign(copies.begin(), copies.begin() + static_cast<std::ptrdiff_t>(count));
+        queue.next_copy += count;
+        if (!queue.has_copies()) queue.copies.clear(), queue.next_copy = 0;
         lane.window_used += batch->bytes;
         ++under_way_;
         work.batches.push_back(std::move(batch));
@@ -105,17 +108,14 @@ void Scheduler::pump_reads(Work& work) {
 
 /// Does what was decided under the mutex.
 void Scheduler::run(Work work) {
+    for (const JobPtr& job : work.settled) job->outcome.tell();
     for (auto& batch : work.batches) {
-        std::vector<Copy> copies;
-        copies.reserve(batch->copies.size());
-        for (const PieceCopy& copy : batch->copies)
-            copies.push_back({copy.device, copy.host, copy.bytes});
         const Direction direction =
             batch->job->kind == Job::Kind::save ? Direction::out : Direction::in;
         // std::function wants what can be copied.
         const std::shared_ptr<Batch> shared(std::move(batch));
         const Ticket ticket =
-            device_.submit(direction, std::move(copies),
+            device_.submit(direction, shared->copies,
                            [this, shared](gm_status status) { copied(*shared, status); });
         const auto& pieces = shared->job->plan.pieces;
         const auto& handed = shared->copies;
@@ -136,6 +136,7 @@ void Scheduler::run(Work work) {
     if (!work.releases.empty()) daemon_.release(work.releases);
     if (!work.wanted.empty()) ask(std::move(work.wanted));
     for (const JobFile& file : work.missing) find_out_why(file);
+    for (const JobFile& file : work.filling) await(file);
     for (const JobPtr& job : work.ended) {
         if (job->on_end) job->on_end(job->outcome.poll(GM_ALL_GROUPS));
     }
@@ -167,17 +168,18 @@ void Scheduler::copied(Batch& batch, gm_status status) {
 void Scheduler::settle_copies(const Batch& batch, gm_status status, Work& work) {
     const auto& pieces = batch.job->plan.pieces;
     for (std::size_t i = 0; i < batch.copies.size();) {
-        const PieceCopy& first = batch.copies[i];
+        const Copy& first = batch.copies[i];
         std::uint64_t bytes = first.bytes;
         // What went well is counted together.
         for (++i; status == GM_OK && i < batch.copies.size(); ++i) {
-            const PieceCopy& next = batch.copies[i];
+            const Copy& next = batch.copies[i];
             if (next.file != first.file || pieces[next.piece].group != pieces[first.piece].group)
                 break;
             bytes += next.bytes;
         }
         batch.job->outcome.take_back(pieces[first.piece].group, bytes);
-        settle(batch.job, first.file, first.piece, first.file_off, bytes, status, work);
+        settle(batch.job, first.file, first.piece, file_offset(batch.job->plan, first), bytes,
+               status, work);
     }
 }
 
@@ -199,8 +201,8 @@ void Scheduler::landed(Read& read, const std::vector<gm_status>& statuses) {
                        work);
                 continue;
             }
-            batch->copies.push_back({memory + (part.file_off - start), part.bytes, part.device,
-                                     part.file_off, read.chunks.file, part.piece});
+            batch->copies.push_back({part.device, memory + (part.file_off - start), part.bytes,
+                                     read.chunks.file, part.piece});
             batch->bytes += part.bytes;
         }
         if (batch->copies.empty())

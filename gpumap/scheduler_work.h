@@ -10,7 +10,7 @@ namespace kvfs::gpumap {
 /// Copies that go to the device together.
 struct Scheduler::Batch {
     JobPtr job;
-    std::vector<PieceCopy> copies;
+    std::vector<Copy> copies;
     std::uint64_t bytes = 0;
     Staging::Run staging;  ///< where they come from; none: from the daemon's memory
 };
@@ -30,11 +30,13 @@ struct Scheduler::Work {
     std::vector<protocol::Release> releases;
     std::vector<JobFile> wanted;   ///< leases to ask for
     std::vector<JobFile> missing;  ///< files that are gone: find out why
+    std::vector<JobFile> filling;  ///< files of which more is to come
+    std::vector<JobPtr> settled;   ///< jobs of which some bytes have been: tell who waits
     std::vector<JobPtr> ended;
 
     bool empty() const {
         return batches.empty() && reads.empty() && releases.empty() && wanted.empty() &&
-               missing.empty() && ended.empty();
+               missing.empty() && filling.empty() && settled.empty() && ended.empty();
     }
 };
 

@@ -87,17 +87,17 @@ typedef struct gm_config {
 
 /** What a context is; see gm_query. */
 typedef struct gm_info {
-    uint32_t size;               /**< sizeof(gm_info), set by the caller */
-    uint32_t backend;            /**< GM_BACKEND_HOST or GM_BACKEND_CUDA: the one in use */
-    int32_t device;              /**< its ordinal */
-    uint32_t connected;          /**< 1 while the daemon answers, 0 once it is gone */
-    uint64_t staging_bytes;      /**< as configured, bytes */
-    uint64_t inflight_bytes;     /**< as configured, bytes */
-    uint64_t mapped_bytes;       /**< of the daemon's DRAM tier, mapped here, bytes */
-    uint64_t dram_bytes;         /**< loaded from DRAM since gm_open, bytes */
-    uint64_t file_bytes;         /**< loaded from SSD since gm_open, bytes */
-    uint64_t saved_bytes;        /**< saved since gm_open, bytes */
-    char backend_reason[192];    /**< why this backend, "" when it was asked for; what slows it */
+    uint32_t size;            /**< sizeof(gm_info), set by the caller */
+    uint32_t backend;         /**< GM_BACKEND_HOST or GM_BACKEND_CUDA: the one in use */
+    int32_t device;           /**< its ordinal */
+    uint32_t connected;       /**< 1 while the daemon answers, 0 once it is gone */
+    uint64_t staging_bytes;   /**< as configured, bytes */
+    uint64_t inflight_bytes;  /**< as configured, bytes */
+    uint64_t mapped_bytes;    /**< of the daemon's DRAM tier, mapped here, bytes */
+    uint64_t dram_bytes;      /**< loaded from DRAM since gm_open, also as it was filled, bytes */
+    uint64_t file_bytes;      /**< read from SSD by this context itself since gm_open, bytes */
+    uint64_t saved_bytes;     /**< saved since gm_open, bytes */
+    char backend_reason[192]; /**< why this backend, "" when it was asked for; what slows it */
     char connection_reason[192]; /**< once not connected: why, and what to do */
 } gm_info;
 
@@ -246,8 +246,9 @@ typedef struct gm_opts {
 /**
  * Starts to load `n` ranges of `file` into device memory. The file's bytes are held in place (a
  * lease) until the job has ended; of bytes on SSD the checksum is verified before any of them goes
- * to the device. Ranges may be in any order, and overlap in the file, but not in the device. Groups
- * are moved in ascending order.
+ * to the device. Where several clients are connected, the daemon brings a file from SSD into DRAM
+ * for all of them, if there is room, and a load takes it from there as it comes. Ranges may be in
+ * any order, and overlap in the file, but not in the device. Groups are moved in ascending order.
  *
  * `*job` is to be freed with gm_job_free. With `job` NULL the call waits and returns the job's
  * status. Else it never waits.

@@ -7,6 +7,7 @@
 #include <array>
 #include <atomic>
 #include <cstring>
+#include <ctime>
 #include <thread>
 
 #include "fs/base/clock.h"
@@ -101,6 +102,60 @@ class Copies {
     std::byte* into_;
 };
 
+/// Many small ranges of one file, no two of which can be moved as one: what a range costs, whatever
+/// its bytes do. In CPU time of this process, all threads.
+class SmallRanges {
+  public:
+    static constexpr std::uint32_t kRanges = 65536;
+    static constexpr std::uint64_t kBytes = 8;
+    static constexpr std::uint64_t kApart = 16;  ///< in the file
+    static constexpr std::uint64_t kApartOnDevice = 24;
+
+    SmallRanges(gm_ctx* context, const std::string& name) : context_(context) {
+        expect_ok(gm_file_open(context, name.c_str(), 0, &file_, nullptr), "gm_file_open");
+        expect_ok(gm_device_alloc(context, kRanges * kApartOnDevice, &memory_), "gm_device_alloc");
+        for (std::uint64_t i = 0; i < kRanges; ++i)
+            ranges_.push_back({i * kApart, kBytes, memory_ + i * kApartOnDevice, 0, 0});
+    }
+    ~SmallRanges() {
+        gm_file_close(file_);
+        gm_device_free(context_, memory_);
+    }
+    SmallRanges(const SmallRanges&) = delete;
+    SmallRanges& operator=(const SmallRanges&) = delete;
+
+    double load_ns() {
+        return cpu_ns([&] {
+            expect_ok(gm_prefetch(file_, ranges_.data(), kRanges, nullptr, nullptr), "gm_prefetch");
+        });
+    }
+    double copy_ns(const std::byte* from) {
+        auto* into = reinterpret_cast<std::byte*>(memory_);
+        return cpu_ns([&] {
+            for (std::uint64_t i = 0; i < kRanges; ++i)
+                std::memcpy(into + i * kApartOnDevice, from + i * kApart, kBytes);
+        });
+    }
+
+  private:
+    template <typename Work>
+    static double cpu_ns(Work work) {
+        const auto now = [] {
+            timespec time{};
+            ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+            return static_cast<double>(time.tv_sec) * 1e9 + static_cast<double>(time.tv_nsec);
+        };
+        const double start = now();
+        work();
+        return (now() - start) / kRanges;
+    }
+
+    gm_ctx* context_;
+    gm_file* file_ = nullptr;
+    gm_devptr memory_ = 0;
+    std::vector<gm_range> ranges_;
+};
+
 /// A round trip of one small message over the daemon's kind of socket, to a thread that only
 /// echoes.
 class Echo {
@@ -165,6 +220,19 @@ void measure_mapper(Bench& bench) {
                  "memcpy",
                  0.85},
                 [&] { return loads.load(range); }, [&] { return copies.copy(range); });
+    }
+    {
+        static_assert(SmallRanges::kRanges * SmallRanges::kApart == kMiB);
+        SmallRanges small(daemon.mapper(), numbered("load", 0));
+        bench.compare(
+            {.name = "gpumap, CPU time of a range",
+             .unit = "ns",
+             .better = Better::kLower,
+             .kvfs = {},
+             .reference = {},
+             .reference_name = "memcpy",
+             .figure_goal = 50},
+            [&] { return small.load_ns(); }, [&] { return small.copy_ns(content.data()); });
     }
     for (unsigned i = 0; i < files; ++i) remove_file(numbered(path, i));
 }

@@ -58,7 +58,8 @@ Result<ReadView> Cache::read(const ObjectPtr& object, std::uint64_t offset, std:
             if (Status waited = wait_changed(*object, lock, until); !waited) return waited.error();
             continue;
         }
-        const Status filling = start_fill(object, lock);
+        // Who reads does not queue with writers for room, but goes past DRAM.
+        const Status filling = start_fill(object, lock, Clock::now());
         if (filling || object->content != nullptr || object->store == nullptr) {
             if (!filling && object->store == nullptr) return filling.error();
             continue;
@@ -78,7 +79,7 @@ Status Cache::prefetch(const ObjectPtr& object) {
     const bool only_stored = object->state == Object::State::sealed && object->content == nullptr &&
                              object->store != nullptr;
     if (!only_stored || object->converting || object->fill_starting) return {};
-    return start_fill(object, lock);
+    return start_fill(object, lock, Clock::now());
 }
 
 Status Cache::grow(Object& object, MutexLock& lock, std::uint64_t end,
@@ -298,12 +299,13 @@ Status Cache::allocate(const ObjectPtr& object, std::uint64_t offset, std::uint6
     }
 }
 
-Result<Lease> Cache::lease(const ObjectPtr& object) {
+Result<Lease> Cache::lease(const ObjectPtr& object, Fill fill) {
     Lease lease;
     StoreTier* store = nullptr;
     bool hit = false;
     {
-        const MutexLock lock(object->mutex);
+        MutexLock lock(object->mutex);
+        if (Status filled = fill_for_lease(object, lock, fill); !filled) return filled.error();
         const bool readable = (object->state == Object::State::sealed && !object->unfinished) ||
                               (object->state == Object::State::scratch && object->writers == 0);
         if (!readable || object->converting) return Error{ENOENT, "not sealed"};
@@ -311,11 +313,10 @@ Result<Lease> Cache::lease(const ObjectPtr& object) {
         lease.size = object->size;
         lease.chunk_crcs = object->chunk_crcs;
         store = object->store;
-        if (object->content != nullptr && object->content->whole())
-            lease.content = Content::hold(object->content);
+        if (object->content != nullptr) lease.content = Content::hold(object->content);
         hit = lease.content != nullptr || store != nullptr || object->empty_saved;
     }
-    used(*object, hit, lease.content != nullptr, store);
+    used(*object, hit, lease.content != nullptr && lease.content->whole(), store);
     if (lease.content != nullptr || lease.size == 0) return lease;
     if (store == nullptr) return Error{ENOENT, "lost"};
     auto reader = store->store->open(object->id);

@@ -41,9 +41,16 @@ struct ReadView {
 struct Lease {
     VolumeId volume = 0;
     std::uint64_t size = 0;
-    std::shared_ptr<Content> content;       ///< in DRAM, whole; or null, and then
+    std::shared_ptr<Content> content;       ///< in DRAM; or null, and then
     std::shared_ptr<ObjectReader> reader;   ///< in a store
     std::vector<std::uint32_t> chunk_crcs;  ///< of the store's bytes; empty for a scratch file
+};
+
+/// Whether a lease on a file that is only in a store brings it into DRAM first.
+enum class Fill {
+    running,  ///< no; but a fill that runs anyway is shared
+    if_room,  ///< if room can be had without waiting for others
+    always,   ///< waits for room; without, there is no lease
 };
 
 /// One store below DRAM, with what the cache knows of it.
@@ -179,7 +186,9 @@ class Cache {
     /// The file goes, name and all. Errors: EBUSY - it is open, leased, pinned or being moved.
     Status drop(ObjectId id);
 
-    Result<Lease> lease(const ObjectPtr& object);
+    /// A lease on DRAM may be on bytes that a fill is still bringing (Content::progress). Errors:
+    /// ENOENT - not sealed, or lost; of Fill::always, those of read().
+    Result<Lease> lease(const ObjectPtr& object, Fill fill = Fill::running);
     /// Room for `size` bytes that are no file's yet.
     Result<std::shared_ptr<Content>> draft(VolumeId volume, std::uint64_t size);
     /// `content` is, whole, the bytes of the new file `id`: sealed. write_behind() once it has a
@@ -230,7 +239,7 @@ class Cache {
 
   private:
     using Table = tbb::concurrent_hash_map<ObjectId, ObjectPtr>;
-    struct Fill;
+    struct Filling;
 
     Deadline deadline() const { return deadline_after(options_.io_timeout); }
 
@@ -271,10 +280,13 @@ class Cache {
     void measure_backed();
 
     // fill.cc: from a store into DRAM
-    /// Errors: ENOSPC - no room without waiting for it; EIO.
-    Status start_fill(const ObjectPtr& object, MutexLock& lock) REQUIRES(object->mutex);
-    void ask_next(const std::shared_ptr<Fill>& fill);
-    void chunk_done(const std::shared_ptr<Fill>& fill, std::size_t chunk, std::int64_t result);
+    Status fill_for_lease(const ObjectPtr& object, MutexLock& lock, Fill fill)
+        REQUIRES(object->mutex);
+    /// Waits for room until `for_room`; by then there may be none: ENOSPC. Errors: EIO, too.
+    Status start_fill(const ObjectPtr& object, MutexLock& lock, Deadline for_room)
+        REQUIRES(object->mutex);
+    void ask_next(const std::shared_ptr<Filling>& fill);
+    void chunk_done(const std::shared_ptr<Filling>& fill, std::size_t chunk, std::int64_t result);
     Result<ReadView> read_through(StoreTier& tier, ObjectId id, std::uint64_t size,
                                   const std::vector<std::uint32_t>& crcs, std::uint64_t offset,
                                   std::size_t length, Deadline deadline);

@@ -18,6 +18,9 @@ void Content::landed(std::size_t index) {
         if (!missing_.at(index)) return;
         missing_[index] = false;
         --missing_count_;
+        while (first_missing_ < missing_.size() && !missing_[first_missing_]) ++first_missing_;
+        for (const auto& news : news_) news();
+        if (missing_count_ == 0) news_.clear();
     }
     landed_cv_.notify_all();
 }
@@ -26,8 +29,21 @@ void Content::fail(Error error) {
     {
         const MutexLock lock(mutex_);
         if (error_.code == 0) error_ = std::move(error);
+        for (const auto& news : news_) news();
+        news_.clear();
     }
     landed_cv_.notify_all();
+}
+
+Content::Progress Content::progress() const {
+    const MutexLock lock(mutex_);
+    if (missing_count_ == 0) return {.bytes = size_};
+    return {.bytes = first_missing_ * kChunkBytes, .error = error_};
+}
+
+void Content::on_news(std::function<void()> news) {
+    const MutexLock lock(mutex_);
+    if (missing_count_ > 0 && error_.code == 0) news_.push_back(std::move(news));
 }
 
 Status Content::wait(std::uint64_t offset, std::uint64_t length, Deadline deadline) {
@@ -42,7 +58,7 @@ Status Content::wait(std::uint64_t offset, std::uint64_t length, Deadline deadli
         const auto absent = std::find(begin + first, begin + last + 1, true);
         if (absent == begin + last + 1) return {};
         wanted_ = static_cast<std::size_t>(absent - begin);
-        if (error_.code != 0) return error_;
+        if (error_.code != 0) return Error{EIO, error_.what};
         if (!landed_cv_.wait_until(lock, deadline))
             return Error{ETIMEDOUT, "no answer from the store within the I/O timeout"};
     }

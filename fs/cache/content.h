@@ -1,6 +1,7 @@
 #pragma once
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -81,10 +82,19 @@ class Content {
     void start_fill(std::size_t chunks);
     /// Chunk `index` is valid. The last one makes the content whole.
     void landed(std::size_t index);
-    /// The fill has failed: waiters, now and later, get `error`.
+    /// The fill has failed: waiters, now and later, get EIO.
     void fail(Error error);
+    /// What has come so far.
+    struct Progress {
+        std::uint64_t bytes = 0;  ///< from the front of the file, that are valid
+        Error error{0, {}};       ///< of a fill that has failed (EBADMSG: by checksum); or code 0
+    };
+    Progress progress() const;
+    /// `news` is called whenever progress() has changed, on any thread, until the fill ends. Must
+    /// not block, nor call the content.
+    void on_news(std::function<void()> news);
     /// Waits until file bytes [offset, offset + length) are valid.
-    /// Errors: the fill's; ETIMEDOUT - `deadline` passed.
+    /// Errors: EIO - the fill has failed; ETIMEDOUT - `deadline` passed.
     Status wait(std::uint64_t offset, std::uint64_t length, Deadline deadline);
     /// The chunk that somebody waited for last, if it is missing still.
     std::optional<std::size_t> wanted() const;
@@ -103,6 +113,8 @@ class Content {
     CondVar landed_cv_;
     std::vector<bool> missing_ GUARDED_BY(mutex_);  ///< empty unless filling
     std::size_t missing_count_ GUARDED_BY(mutex_) = 0;
+    std::size_t first_missing_ GUARDED_BY(mutex_) = 0;
+    std::vector<std::function<void()>> news_ GUARDED_BY(mutex_);
     std::size_t wanted_ GUARDED_BY(mutex_) = 0;
     Error error_ GUARDED_BY(mutex_){0, {}};
 };

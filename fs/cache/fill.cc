@@ -25,7 +25,7 @@ std::uint64_t aligned_up(std::uint64_t bytes) {
 /// A few chunks are read at a time, in the file's order: a device that is given a whole file at
 /// once gives all of it back late, and who reads from the front waits for the end. A reader who
 /// waits for another place in the file moves the order there.
-struct Cache::Fill {
+struct Cache::Filling {
     ObjectPtr object;
     std::shared_ptr<Content> content;
     std::unique_ptr<ObjectReader> reader;
@@ -70,10 +70,11 @@ struct Cache::Fill {
     }
 };
 
-Status Cache::start_fill(const ObjectPtr& object, MutexLock& lock) NO_THREAD_SAFETY_ANALYSIS {
+Status Cache::start_fill(const ObjectPtr& object, MutexLock& lock,
+                         Deadline for_room) NO_THREAD_SAFETY_ANALYSIS {
     if (object->store == nullptr) return Error{EIO, "the file is in no tier"};
     object->fill_starting = true;
-    auto fill = std::make_shared<Fill>();
+    auto fill = std::make_shared<Filling>();
     fill->object = object;
     fill->tier = object->store;
     fill->crcs = object->chunk_crcs;
@@ -92,8 +93,7 @@ Status Cache::start_fill(const ObjectPtr& object, MutexLock& lock) NO_THREAD_SAF
                 fill->content = std::make_shared<Content>(std::move(*memory), fill->size, room_);
                 return {};
             }
-            // Who reads does not queue with writers for room, but goes past DRAM.
-            if (!make_room(volume, fill->size, Clock::now()))
+            if (!make_room(volume, fill->size, for_room))
                 return Error{ENOSPC, "DRAM has no room now"};
         }
     };
@@ -112,7 +112,7 @@ Status Cache::start_fill(const ObjectPtr& object, MutexLock& lock) NO_THREAD_SAF
     }
     if (object->state != Object::State::sealed || object->store == nullptr) return {};
     const std::size_t chunks = (fill->size + kChunkBytes - 1) / kChunkBytes;
-    fill->chunks = std::vector<Fill::Chunk>(chunks);
+    fill->chunks = std::vector<Filling::Chunk>(chunks);
     fill->chunks_left = chunks;
     {
         const MutexLock filling(fill->mutex);
@@ -130,7 +130,24 @@ Status Cache::start_fill(const ObjectPtr& object, MutexLock& lock) NO_THREAD_SAF
     return {};
 }
 
-void Cache::ask_next(const std::shared_ptr<Fill>& fill) {
+/// Returns with the object's content in place, or without it, when a store's copy will do.
+Status Cache::fill_for_lease(const ObjectPtr& object, MutexLock& lock,
+                             Fill how) NO_THREAD_SAFETY_ANALYSIS {
+    const Deadline until = deadline();
+    while (object->state == Object::State::sealed && object->content == nullptr &&
+           object->store != nullptr && !object->converting && how != Fill::running) {
+        if (object->fill_starting) {
+            if (Status waited = wait_changed(*object, lock, until); !waited) return waited;
+            continue;
+        }
+        const Deadline for_room = how == Fill::always ? until : Clock::now();
+        if (Status started = start_fill(object, lock, for_room); !started)
+            return how == Fill::always ? started : Status();
+    }
+    return {};
+}
+
+void Cache::ask_next(const std::shared_ptr<Filling>& fill) {
     const auto chunk = fill->take();
     if (!chunk) return;
     // The tail of the last chunk is read to a whole sector; the memory is there (arena units).
@@ -147,8 +164,9 @@ void Cache::ask_next(const std::shared_ptr<Fill>& fill) {
     }
 }
 
-void Cache::chunk_done(const std::shared_ptr<Fill>& fill, std::size_t chunk, std::int64_t result) {
-    Fill::Chunk& state = fill->chunks[chunk];
+void Cache::chunk_done(const std::shared_ptr<Filling>& fill, std::size_t chunk,
+                       std::int64_t result) {
+    Filling::Chunk& state = fill->chunks[chunk];
     if (result < 0) state.error = static_cast<int>(-result);
     if (state.reads.fetch_sub(1) != 1) return;  // this chunk's other extents are still on the way
     ask_next(fill);  // before summing: the device is not to wait for that
@@ -164,7 +182,7 @@ void Cache::chunk_done(const std::shared_ptr<Fill>& fill, std::size_t chunk, std
         for (const auto& span : fill->content->spans(chunk * kChunkBytes, length))
             crc = crc32c(span, crc);
         if (chunk < fill->crcs.size() && crc != fill->crcs[chunk]) {
-            error = Error{EIO, "checksum mismatch"};
+            error = Error{EBADMSG, "checksum mismatch"};
             corrupt(fill->object->id, fill->tier->store->name() + ": object of inode " +
                                           std::to_string(fill->object->id) +
                                           " has a bad checksum in its chunk " +

@@ -71,14 +71,14 @@ Result<Attributes> Files::resolve(std::string_view path, const Caller& caller) {
     return cache_.await_closed(found->inode.ino) ? attributes(found->inode.ino) : found;
 }
 
-Result<Lease> Files::lease(Ino ino) {
+Result<Lease> Files::lease(Ino ino, Fill fill) {
     const auto inode = names_.get(ino);
     if (!inode) return inode.error();
     if (inode->is_directory()) return Error{EISDIR};
     if (!inode->is_regular()) return Error{ENOENT};
     auto object = cache_.acquire(ino);
     if (!object) return object.error();
-    auto lease = cache_.lease(*object);
+    auto lease = cache_.lease(*object, fill);
     used_unseen(ino);
     cache_.retire(std::move(*object));
     return lease;

@@ -165,8 +165,8 @@ class Files final : private Catalog {
 
     /// The bytes of a sealed file, for reading them without the mount: where they are now, and that
     /// they stay. Counts as a hit.
-    /// Errors: ENOENT - gone, or not sealed yet; EISDIR.
-    Result<Lease> lease(Ino ino);
+    /// Errors: ENOENT - gone, or not sealed yet; EISDIR; and those of Cache::lease.
+    Result<Lease> lease(Ino ino, Fill fill = Fill::running);
 
     /// Room in DRAM for a file that does not exist yet, to be filled by a mapper client.
     struct Draft {

@@ -76,6 +76,8 @@ bool parse_payload(Request& request, Payload payload) {
             return count == 1 && payload.take(request.draft) &&
                    payload.take_all_paths(count, request.paths) && request.draft.size > 0 &&
                    (request.draft.flags & ~protocol::kMakeDirectories) == 0;
+        case Op::await:
+            return count == 1 && payload.take(request.await) && payload.empty();
         case Op::stats:
         case Op::bye:
             return count == 0 && payload.empty();

@@ -16,6 +16,7 @@ struct Request {
     protocol::Header header;
     protocol::Hello hello{};
     protocol::DraftRequest draft{};
+    protocol::Await await{};
     std::vector<std::string_view> paths;  ///< lookup; draft: one
     std::vector<std::uint64_t> numbers;   ///< lease: inodes; publish, discard: leases
     std::vector<protocol::Release> releases;

@@ -134,14 +134,15 @@ Status MapperServer::Impl::admit(UniqueFd socket) {
     }
     spdlog::debug("mapper client {} (uid {}) connects", peer->pid, peer->caller.uid);
     Client& client = clients_.emplace_back(std::make_unique<Session>(
-        files_, std::move(socket), std::move(*peer), options_.on_request));
+        files_, std::move(socket), std::move(*peer), connected_, options_.on_request));
+    ++connected_;
     try {
         client.thread = std::thread([this, &client] { run(client); });
     } catch (const std::system_error& error) {
+        --connected_;
         clients_.pop_back();
         return Error{EAGAIN, error.what()};
     }
-    ++connected_;
     return {};
 }
 

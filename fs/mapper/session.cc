@@ -13,10 +13,12 @@ namespace kvfs::mapper {
 
 using protocol::Op;
 
-Session::Session(Files& files, UniqueFd socket, Peer peer, std::function<void()> on_request)
+Session::Session(Files& files, UniqueFd socket, Peer peer, const std::atomic<unsigned>& clients,
+                 std::function<void()> on_request)
     : files_(files),
       socket_(std::move(socket)),
       peer_(std::move(peer)),
+      clients_(clients),
       on_request_(std::move(on_request)),
       packet_(protocol::kPacketBytesMax + 1) {}
 
@@ -35,6 +37,8 @@ Result<std::size_t> Session::receive() {
 bool Session::run() {
     Status status = greet();
     while (status.ok()) {
+        status = wait_for_request();
+        if (!status) break;
         const auto length = receive();
         if (!length || *length == 0) return false;
         if (on_request_) on_request_();
@@ -86,6 +90,8 @@ Status Session::answer(const Request& request) {
             return lease(request);
         case Op::draft:
             return draft(request);
+        case Op::await:
+            return await(request);
         case Op::publish:
             return publish(request);
         case Op::stats:

@@ -21,7 +21,7 @@ protocol::LeaseEntry refusal(Ino ino, const Error& error) {
     return entry;
 }
 
-/// Appends `entry` and where the bytes of `content` are; null: of an empty file.
+/// Appends `entry` and where the bytes of `content` are, or will be; null: of an empty file.
 void append_dram_lease(Arena& arena, Reply& reply, protocol::LeaseEntry entry,
                        const Content* content) {
     std::vector<protocol::Segment> segments;
@@ -37,7 +37,8 @@ void append_dram_lease(Arena& arena, Reply& reply, protocol::LeaseEntry entry,
             missing -= length;
         }
     }
-    entry.kind = EntryKind::dram;
+    const bool is_whole = content == nullptr || content->whole();
+    entry.kind = is_whole ? EntryKind::dram : EntryKind::filling;
     entry.parts = static_cast<std::uint32_t>(segments.size());
     reply.append(entry);
     reply.append(std::as_bytes(std::span(segments)));
@@ -63,34 +64,20 @@ Status Session::lease(const Request& request) {
 Result<Session::Leased> Session::take_lease(Access& access, Ino ino) {
     if (holdings_.size() >= protocol::kLeasesMax) return Error{EAGAIN};
     if (const auto readable = access.readable_file(ino); !readable) return readable.error();
-    auto lease = files_.lease(ino);
+    auto lease = files_.lease(ino, clients_ > 1 ? Fill::if_room : Fill::running);
+    // A store that has no descriptor to give.
+    const auto needs_dram = [&] {
+        return lease && is_file_lease(*lease) && lease->reader->direct_fd() < 0;
+    };
+    if (needs_dram()) lease = files_.lease(ino, Fill::always);
+    if (needs_dram()) return Error{EIO, "a file that does not stay in DRAM"};
     if (!lease) return lease.error();
-    if (is_file_lease(*lease) && lease->reader->direct_fd() < 0) {
-        lease = fill(ino);
-        if (!lease) return lease.error();
-    }
     if (is_file_lease(*lease) && file_leases_ >= protocol::kFileLeasesMax) return Error{EAGAIN};
     // Asked for after the bytes are held: if the file was rewritten in between, this is the later
     // time, and the client finds the lease stale; it never takes new bytes for old ones.
     const auto attributes = files_.attributes(ino);
     if (!attributes) return attributes.error();
     return Leased{std::move(*lease), attributes->inode.mtime_ns};
-}
-
-/// A lease on a file whose store has no descriptor to give: its bytes are brought into DRAM.
-Result<Lease> Session::fill(Ino ino) {
-    auto handle = files_.open(ino, {});
-    if (!handle) return handle.error();
-    Result<Lease> lease = Error{EIO, "a file that does not stay in DRAM"};
-    const auto attributes = files_.attributes(ino);
-    if (attributes && attributes->inode.size <= files_.cache().file_bytes_max()) {
-        // The view keeps what was filled in place until the lease does.
-        const auto view = files_.read(**handle, 0, attributes->inode.size);
-        lease = view ? files_.lease(ino) : Result<Lease>(view.error());
-    }
-    files_.release(std::move(*handle));
-    if (lease && is_file_lease(*lease)) return Error{EIO, "a file that does not stay in DRAM"};
-    return lease;
 }
 
 Status Session::grant(Access& access, Reply& reply, Ino ino, Leased leased) {
@@ -111,6 +98,9 @@ Status Session::grant(Access& access, Reply& reply, Ino ino, Leased leased) {
         if (lease.content != nullptr) {
             Status sent = send_slabs(access, reply, *lease.content, lease.volume, false);
             if (!sent) return sent;
+        }
+        if (lease.content != nullptr && !lease.content->whole()) {
+            if (Status listening = listen(*lease.content); !listening) return listening;
         }
         append_dram_lease(files_.cache().arena(), reply, entry, lease.content.get());
     }

@@ -10,7 +10,8 @@
 /// A request is one packet: Header, then `bytes` of payload. A reply is one or more packets with
 /// the request's number; all but the last carry kMore, and their payloads and descriptors
 /// (SCM_RIGHTS), put together in order, are the reply: records may be cut anywhere. Requests are
-/// answered in order. The client may send on without waiting for replies.
+/// answered in order, except `await`, which is answered when there is something to tell; no reply
+/// comes within another. The client may send on without waiting for replies.
 ///
 ///     op       request payload                    reply payload
 ///     hello    Hello                              Welcome
@@ -18,6 +19,7 @@
 ///     lease    count x uint64 inode               records, see Entry; count leases among them
 ///     release  count x Release                    none is sent
 ///     draft    DraftRequest, path                 records, see Entry; one lease among them
+///     await    Await                              Landed
 ///     publish  uint64 lease                       uint64 inode
 ///     discard  count x uint64 lease               none is sent
 ///     stats    -                                  JSON text
@@ -35,7 +37,7 @@ namespace kvfs::protocol {
 static_assert(std::endian::native == std::endian::little, "the socket speaks little-endian");
 
 inline constexpr std::uint32_t kMagic = 0x7366766b;  ///< "kvfs"
-inline constexpr std::uint16_t kVersion = 1;
+inline constexpr std::uint16_t kVersion = 2;
 /// No packet, with its header, is larger.
 inline constexpr std::size_t kPacketBytesMax = 64 << 10;
 /// Descriptors in one packet.
@@ -59,6 +61,7 @@ enum class Op : std::uint16_t {
     discard = 7,
     stats = 8,
     bye = 9,
+    await = 10,
 };
 
 /// Header::flags of a reply: another packet of it follows.
@@ -117,6 +120,7 @@ enum class EntryKind : std::uint32_t {
                   ///< checksummed; and one read-only O_DIRECT descriptor
     slab = 3,  ///< SlabEntry and one descriptor, before the first segment that lies in it; once a
                ///< client, slab and generation, and again when it became writable
+    filling = 4,  ///< as dram, but the bytes are still coming from SSD: see Await
 };
 
 struct LeaseEntry {
@@ -162,6 +166,21 @@ struct Release {
 };
 static_assert(sizeof(Release) == 16 && offsetof(Release, bytes) == 8);
 
+/// Waits until the first `bytes` bytes of a lease of kind filling (or dram) are in place. Only one
+/// for a lease at a time. The reply's status is ENOENT - no such lease on DRAM (any more); EINVAL -
+/// beyond the file; EBADMSG - the bytes on SSD do not match their checksum; EIO - they cannot be
+/// read; ETIMEDOUT.
+struct Await {
+    std::uint64_t lease = 0;
+    std::uint64_t bytes = 0;
+};
+static_assert(sizeof(Await) == 16 && offsetof(Await, bytes) == 8);
+
+struct Landed {
+    std::uint64_t bytes = 0;  ///< from the front of the file, that are in place; at least as asked
+};
+static_assert(sizeof(Landed) == 8);
+
 /// DraftRequest::flags: make the directories on the way.
 inline constexpr std::uint32_t kMakeDirectories = 1;
 
@@ -177,6 +196,6 @@ template <typename T>
 concept Wire = std::is_trivially_copyable_v<T> && std::is_standard_layout_v<T>;
 static_assert(Wire<Header> && Wire<Hello> && Wire<Welcome> && Wire<LookupEntry> &&
               Wire<LeaseEntry> && Wire<SlabEntry> && Wire<Segment> && Wire<Release> &&
-              Wire<DraftRequest>);
+              Wire<DraftRequest> && Wire<Await> && Wire<Landed>);
 
 }  // namespace kvfs::protocol

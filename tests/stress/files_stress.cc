@@ -184,6 +184,8 @@ class Stress {
         std::vector<std::uint64_t> words((lease->size + 7) / 8);
         auto* to = reinterpret_cast<std::byte*>(words.data());
         if (lease->content) {
+            const auto until = kvfs::deadline_after(std::chrono::seconds(10));
+            if (!fair("lease", lease->content->wait(0, lease->size, until))) return;
             for (const auto& span : lease->content->spans(0, lease->size)) {
                 std::memcpy(to, span.data(), span.size());
                 to += span.size();

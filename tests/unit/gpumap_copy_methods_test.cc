@@ -175,7 +175,7 @@ namespace {
 /// Loads and saves pieces of all alignments by `method`, and compares each byte.
 void moves_every_byte(const char* method) {
     use_fake_cuda();
-    ::setenv("KVFS_CUDA", (std::string("small=32768,few=2,slice=100,method=") + method).c_str(), 1);
+    ::setenv("KVFS_CUDA", (std::string("small=32768,few=2,slice=50,method=") + method).c_str(), 1);
     Daemon daemon;
     const auto bytes = Daemon::bytes(7, 3 * kMiB + 77);
     daemon.put("dram", bytes);
@@ -231,7 +231,7 @@ Test(gpumap_copy_methods, single_copies_move_every_byte) {
 Test(gpumap_copy_methods, batches_move_every_byte) {
     moves_every_byte("batch");
     cr_expect_gt(FakeCuda::calls("cuMemcpyBatchAsync"), 0);
-    cr_expect_eq(FakeCuda::largest_batch(), 100);  // as KVFS_CUDA says
+    cr_expect_eq(FakeCuda::largest_batch(), 50);  // as KVFS_CUDA says
     cr_expect_eq(FakeCuda::calls("cuLaunchKernel"), 0);
 }
 

@@ -19,6 +19,7 @@
 #include "fs/mapper/server.h"
 #include "fs/store/ssd_store.h"
 #include "gpumap.h"
+#include "tests/support/faulty_store.h"
 #include "tests/support/memory_store.h"
 
 namespace kvfs::tests {
@@ -53,7 +54,7 @@ bool comes_true(Condition holds) {
 class Daemon {
   public:
     static constexpr std::uint64_t kMiB = 1 << 20;
-    enum class Below { ssd, memory };
+    enum class Below { ssd, memory, faulty };
 
     struct Options {
         Below below = Below::ssd;
@@ -71,10 +72,15 @@ class Daemon {
         ::mkdir(path("ssd").c_str(), 0700);
         names_ = must(Namespace::open({.directory = path("names"), .map_bytes = 64 * kMiB}));
         std::vector<std::unique_ptr<ObjectStore>> stores;
-        if (options.below == Below::ssd)
+        if (options.below == Below::ssd) {
             stores.push_back(must(SsdStore::open({.directory = path("ssd")})));
-        else
+        } else if (options.below == Below::memory) {
             stores.push_back(std::make_unique<MemoryStore>());
+        } else {
+            auto faulty = std::make_unique<FaultyStore>();
+            faulty_ = faulty.get();
+            stores.push_back(std::move(faulty));
+        }
         cache_ = std::make_unique<Cache>(must(Arena::create({.bytes = options.dram_bytes})),
                                          std::move(stores),
                                          Cache::Options{.io_timeout = options.io_timeout});
@@ -99,6 +105,7 @@ class Daemon {
     Files& files() { return *files_; }
     Cache& cache() { return *cache_; }
     MapperServer& server() { return *server_; }
+    FaultyStore& faulty() { return *faulty_; }  ///< Below::faulty
 
     void start() {
         server_ = must(MapperServer::start(
@@ -174,6 +181,7 @@ class Daemon {
   private:
     const Options options_;
     std::string directory_;
+    FaultyStore* faulty_ = nullptr;
     std::unique_ptr<Namespace> names_;
     std::unique_ptr<Cache> cache_;
     std::unique_ptr<Files> files_;

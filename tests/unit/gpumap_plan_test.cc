@@ -120,6 +120,38 @@ Test(gpumap_plan, a_chunk_is_read_once_for_all_groups_that_want_some_of_it) {
     cr_expect_eq(parts, 16);
 }
 
+Test(gpumap_plan, the_end_of_a_file_is_read_chunk_by_chunk) {
+    const Plan plan = plan_of({{0, 10 * kMiB, 0, 0, 0}}, 10 * kMiB);
+
+    std::vector<std::uint32_t> chunks;
+    for (const auto& [group, read] : cut_at_chunks(plan, 0)) chunks.push_back(read.chunks);
+
+    cr_expect(chunks == std::vector<std::uint32_t>({4, 2, 1, 1, 1, 1}));
+}
+
+Test(gpumap_plan, paged_layers_are_in_order_of_group_and_file) {
+    // By turns, as a grid gives them; one group backwards.
+    std::vector<gm_range> ranges;
+    for (std::uint64_t b = 0; b < 50; ++b) {
+        for (std::uint32_t l = 0; l < 4; ++l) {
+            const std::uint64_t block = l == 2 ? 49 - b : b;
+            ranges.push_back({(block * 4 + l) * 10, 10, (block * 4 + l) * 100, l * 7, 0});
+        }
+    }
+    const Plan plan = plan_of(ranges, 2000);
+
+    cr_assert_eq(plan.ranges.size(), 200);
+    for (std::uint32_t i = 0; i < 200; ++i) {
+        const std::uint64_t block = i % 50;
+        const std::uint32_t layer = i / 50;
+        cr_expect_eq(plan.ranges[i].group, layer);
+        cr_expect_eq(plan.ranges[i].file_off, (block * 4 + layer) * 10);
+        cr_expect_eq(plan.ranges[i].index, (layer == 2 ? 49 - block : block) * 4 + layer);
+    }
+    cr_expect_eq(plan.groups[3], 21);
+    cr_expect_eq(plan.group_pieces[2], 50);
+}
+
 Test(gpumap_plan, reads_are_cut_at_chunks_and_parts_do_not_cross_them) {
     const Plan plan = plan_of({{kMiB - 10, 5 * kMiB, 0, 0, 0}}, 8 * kMiB);
 
@@ -148,9 +180,9 @@ Test(gpumap_plan, copies_are_cut_where_segments_are) {
     lease.segments.push_back({100, second.data(), 50, nullptr});
     const Plan plan = plan_of({{90, 20, 5000, 1, 0}, {0, 10, 0, 2, 0}}, 150);
 
-    std::vector<PieceCopy> copies;
+    std::vector<Copy> copies;
     cut_at_segments(plan, 0, lease,
-                    [&](std::uint32_t, const PieceCopy& copy) { copies.push_back(copy); });
+                    [&](std::uint32_t, const Copy& copy) { copies.push_back(copy); });
 
     cr_assert_eq(copies.size(), 3);
     cr_expect_eq(copies[0].host, first.data() + 90);
@@ -158,4 +190,6 @@ Test(gpumap_plan, copies_are_cut_where_segments_are) {
     cr_expect_eq(copies[1].host, second.data());
     cr_expect_eq(copies[1].device, 5010);
     cr_expect_eq(copies[2].host, first.data());
+    cr_expect_eq(file_offset(plan, copies[1]), 100);
+    cr_expect_eq(file_offset(plan, copies[2]), 0);
 }

@@ -23,24 +23,33 @@ constexpr std::uint64_t kMiB = 1 << 20;
 // These tests fork while other threads run, and a child may find the lock of AddressSanitizer's
 // allocator held, for ever: they are not for that build.
 #ifndef __SANITIZE_ADDRESS__
+int in_child = -1;  ///< of a child: where its parent's word comes
+
 /// A process that runs `body`, whose result is its exit code. `body` gets the writing end of a pipe
 /// of which this holds the reading end.
 class Process {
   public:
     template <typename Body>
     explicit Process(Body body) {
-        must(::pipe(pipe_.data()) == 0, "pipe");
+        must(::pipe(pipe_.data()) == 0 && ::pipe(word_.data()) == 0, "pipe");
         child_ = ::fork();
-        if (child_ == 0) ::_exit(body(pipe_[1]));
+        if (child_ == 0) {
+            in_child = word_[0];
+            ::_exit(body(pipe_[1]));
+        }
         ::close(pipe_[1]);
+        ::close(word_[0]);
     }
     ~Process() {
         if (child_ > 0) kill();
         ::close(pipe_[0]);
+        ::close(word_[1]);
     }
     Process(const Process&) = delete;
     Process& operator=(const Process&) = delete;
 
+    /// Lets the process go on that waits for a word.
+    void give_word() { must(::write(word_[1], "x", 1) == 1, "write"); }
     /// Waits until the process says that it has got there.
     void wait_for_word() {
         char word = 0;
@@ -58,10 +67,15 @@ class Process {
 
   private:
     std::array<int, 2> pipe_{};
+    std::array<int, 2> word_{};
     pid_t child_ = -1;
 };
 
 void say(int pipe) { must(::write(pipe, "x", 1) == 1, "write"); }
+void await_word() {
+    char word = 0;
+    must(::read(in_child, &word, 1) == 1, "the parent ended early");
+}
 #endif
 
 gm_status start_load(Client& client, const char* path, gm_devptr memory, std::uint64_t bytes,
@@ -103,6 +117,61 @@ DeviceTest(gpumap_process, eight_processes_load_one_file_from_ssd_and_then_from_
             return backend == GM_BACKEND_CUDA && !FakeCuda::complaint().empty() ? 3 : 0;
         }));
     for (auto& process : processes) cr_expect_eq(process->wait(), 0);
+    Client loads_the_driver(daemon.socket());
+}
+
+DeviceTest(gpumap_process, eight_processes_that_load_one_cold_file_read_it_from_ssd_once) {
+    Daemon daemon({.dram_bytes = 64 * kMiB});
+    const auto bytes = Daemon::bytes(1, 12 * kMiB + 321);
+    daemon.put_below("a", bytes);
+    std::vector<std::unique_ptr<Process>> processes;
+    for (int i = 0; i < 8; ++i)
+        processes.push_back(std::make_unique<Process>([&](int pipe) {
+            Client client(daemon.socket());
+            const gm_devptr memory = client.allocate(bytes.size());
+            client.fill(memory, std::byte{0}, bytes.size());
+            say(pipe);
+            await_word();
+            if (start_load(client, "v/a", memory, bytes.size(), nullptr) != GM_OK) return 1;
+            return client.fetch(memory, bytes.size()) == bytes ? 0 : 2;
+        }));
+    for (auto& process : processes) process->wait_for_word();
+    const std::uint64_t before = daemon.cache().counters().store_read_bytes;
+
+    for (auto& process : processes) process->give_word();
+
+    for (auto& process : processes) cr_expect_eq(process->wait(), 0);
+    cr_expect_eq(daemon.cache().counters().store_read_bytes - before, bytes.size());
+    cr_expect_eq(daemon.cache().counters().fills, 1);
+    Client loads_the_driver(daemon.socket());
+}
+
+DeviceTest(gpumap_process, a_process_that_is_killed_while_its_file_is_filled_leaves_no_lease) {
+    Daemon daemon({.below = Daemon::Below::faulty});
+    const auto bytes = Daemon::bytes(6, 8 * kMiB);
+    const Ino ino = daemon.put_below("a", bytes);
+    daemon.faulty().hang();
+    Process process([&](int pipe) {
+        Client client(daemon.socket());
+        gm_job* job = nullptr;
+        start_load(client, "v/a", client.allocate(8 * kMiB), 8 * kMiB, &job);
+        // Answered after the lease.
+        gm_stat stat{};
+        const char* path = "v/a";
+        gm_lookup(client, &path, 1, &stat);
+        say(pipe);
+        ::pause();
+        return 0;
+    });
+    process.wait_for_word();
+    cr_expect(daemon.in_dram(ino));
+
+    process.kill();
+
+    cr_expect(comes_true([&] { return daemon.server().clients() == 0; }));
+    daemon.faulty().release();
+    cr_expect(daemon.read("a") == bytes);
+    daemon.push_out(ino);  // would never end were it leased
     Client loads_the_driver(daemon.socket());
 }
 
