@@ -9,13 +9,14 @@ namespace kvfs {
 
 Cache::Cache(std::unique_ptr<Arena> arena, std::vector<std::unique_ptr<ObjectStore>> stores,
              Options options)
-    : options_(options), arena_(std::move(arena)), dram_policy_(make_lru()) {
+    : options_(options), arena_(std::move(arena)), dram_policy_(make_policy(options.policy)) {
+    assert(dram_policy_ != nullptr);
     if (options_.file_bytes_max == 0) options_.file_bytes_max = arena_->capacity() / 4;
     for (auto& store : stores) {
         auto tier = std::make_unique<StoreTier>();
         tier->store = std::move(store);
         const MutexLock lock(tier->mutex);
-        tier->policy = make_lru();
+        tier->policy = make_policy(options.policy);
         stores_.push_back(std::move(tier));
     }
 }
@@ -40,7 +41,7 @@ void Cache::recall(ObjectId id, std::uint64_t store_uid, std::uint64_t bytes) {
     const MutexLock lock(tier->mutex);
     tier->used += tier->store->footprint(bytes);
     ++tier->files;
-    tier->policy->admitted(id, bytes);
+    tier->policy->admitted({.id = id, .bytes = bytes});
 }
 
 ObjectPtr Cache::add(ObjectId id, VolumeId volume) {
@@ -334,19 +335,19 @@ void Cache::used(const Object& object, bool hit, bool in_dram, StoreTier* store)
     if (in_dram) {
         ++counters_.dram_hits;
         const MutexLock lock(dram_mutex_);
-        dram_policy_->used(object.id);
+        dram_policy_->used({.id = object.id});
     } else if (store != nullptr) {
         ++counters_.store_hits;
     }
     if (store != nullptr) {
         const MutexLock lock(store->mutex);
-        store->policy->used(object.id);
+        store->policy->used({.id = object.id});
     }
 }
 
 void Cache::admit(ObjectId id, std::uint64_t bytes) {
     const MutexLock lock(dram_mutex_);
-    dram_policy_->admitted(id, bytes);
+    dram_policy_->admitted({.id = id, .bytes = bytes});
 }
 
 void Cache::forget(ObjectId id, StoreTier* store, std::uint64_t charged) {

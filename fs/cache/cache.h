@@ -91,6 +91,7 @@ class Cache {
         double watermark_high = 0.95;      ///< of a tier: eviction in the background starts here
         double watermark_low = 0.90;       ///< and stops here
         std::uint64_t file_bytes_max = 0;  ///< most DRAM for one file; 0: a quarter of the arena
+        std::string policy = "lru";        ///< of every tier: which file leaves it first
     };
 
     Cache(std::unique_ptr<Arena> arena, std::vector<std::unique_ptr<ObjectStore>> stores,

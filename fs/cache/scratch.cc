@@ -267,7 +267,7 @@ void Cache::become_scratch(Object& object, Conversion& conversion) {
         dram_policy_->removed(object.id);
     }
     const MutexLock tier_lock(tier.mutex);
-    tier.policy->admitted(object.id, object.charged);
+    tier.policy->admitted({.id = object.id, .bytes = object.charged});
     ++tier.files;
 }
 

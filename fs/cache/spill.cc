@@ -153,7 +153,7 @@ void Cache::spilled(ObjectPtr object, std::uint64_t version, StoreTier& tier, Ob
             if (object->renamed) renamed = record_of(*object);
             // Before anybody sees the store: who unlinks the file takes it out of the order.
             const MutexLock tier_lock(tier.mutex);
-            tier.policy->admitted(object->id, bytes);
+            tier.policy->admitted({.id = object->id, .bytes = bytes});
             ++tier.files;
         }
         object->renamed = false;
