@@ -35,6 +35,7 @@ class UnderPolicy {
                 policy_->used(use);
                 continue;
             }
+            if (policy_->files() >= room_ && !policy_->admits(use)) continue;
             while (policy_->files() >= room_) {
                 const ObjectId victim = policy_->victims(1).at(0);
                 policy_->removed(victim);

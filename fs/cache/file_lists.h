@@ -79,11 +79,19 @@ class FileLists {
     void make_oldest(Index at, Index list = 0) { unlink(at), link_before(at, nodes_[list].newer); }
     /// The next older one in the list of `other`.
     void put_behind(Index at, Index other) { unlink(at), link_before(at, other); }
+    /// The next younger one in the list of `other`.
+    void put_ahead(Index at, Index other) { unlink(at), link_before(at, nodes_[other].newer); }
 
     Index oldest(Index list = 0) const { return newer(list); }
+    Index youngest(Index list = 0) const { return older(list); }
     /// kNone when there is none.
     Index newer(Index at) const {
         const Index next = nodes_[at].newer;
+        return next < lists_ ? kNone : next;
+    }
+
+    Index older(Index at) const {
+        const Index next = nodes_[at].older;
         return next < lists_ ? kNone : next;
     }
 

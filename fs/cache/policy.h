@@ -28,6 +28,10 @@ class EvictionPolicy {
   public:
     virtual ~EvictionPolicy() = default;
 
+    /// Whether a newcomer is worth more than what would have to go for it: asked of a tier that is
+    /// full, before it is written there. A file that is refused is not admitted(). The default
+    /// takes all.
+    virtual bool admits(const FileUse& /*file*/) { return true; }
     /// The file came into the tier. A second call for the same id counts as a use.
     virtual void admitted(const FileUse& file) = 0;
     /// The file was read. Ids that are not in the tier are ignored.

@@ -4,52 +4,64 @@
 
 namespace kvfs {
 
-ReuseTimes::ReuseTimes(std::size_t kinds) : kinds_(kinds) { learn(); }
+ReuseTimes::ReuseTimes(std::size_t kinds) : kinds_(kinds) { learn(1, 1); }
 
-void ReuseTimes::learn() {
-    // Of a kind that was not seen much, what is known of all is believed, as if that many of it had
-    // been seen.
-    constexpr float kBelieved = 1024;
+void ReuseTimes::learn(std::uint32_t moment, float few) {
     // Twenty looks ago counts a third: long enough for rare kinds, short enough for a change of
     // load within a few turnovers of the tier.
     constexpr float kKept = 0.95F;
 
-    // Before anything was seen, a file is as likely to be used in each doubling of its age: LRU.
-    Kind all;
-    all.reused.fill(1);
-    all.gone.back() = kSlots;
-    float files = 2 * kSlots;
-    for (const Kind& kind : kinds_)
+    // What part of those that got to a slot is used in it, usually. Before anything was seen, the
+    // same in each: LRU.
+    Counts usual, all;
+    usual.fill(0.1F);
+    all.fill(1);
+    for (const Kind& kind : kinds_) {
+        const Counts reach = reached(kind);
         for (std::size_t at = 0; at < kSlots; ++at) {
-            const float unused = kind.gone[at] + kind.waiting[at];
-            all.reused[at] += kind.reused[at];
-            all.gone[at] += unused;
-            files += kind.reused[at] + unused;
+            usual[at] += kind.reused[at];
+            all[at] += reach[at];
         }
+    }
+    for (std::size_t at = 0; at < kSlots; ++at) usual[at] = std::min(usual[at] / all[at], 1.0F);
     for (Kind& kind : kinds_) {
-        estimate(kind, all, kBelieved / files);
+        estimate(kind, usual, slot(moment), few);
         for (float& count : kind.reused) count *= kKept;
         for (float& count : kind.gone) count *= kKept;
         kind.waiting.fill(0);
     }
 }
 
-void ReuseTimes::estimate(Kind& kind, const Kind& all, float share) {
-    Counts hits{}, room{};
-    float unused = 0;  // so many files got to the end of the slot without a use
+ReuseTimes::Counts ReuseTimes::reached(const Kind& kind) {
+    Counts reach;
+    float later = 0;
     for (std::size_t at = kSlots; at-- > 0;) {
-        hits[at] = kind.reused[at] + share * all.reused[at];
-        const float ended = hits[at] + kind.gone[at] + kind.waiting[at] + share * all.gone[at];
-        const float width = at < 2 ? 0.5F : static_cast<float>(std::uint64_t{1} << (at / 2 - 1));
-        room[at] = (unused + ended / 2) * width;
-        unused += ended;
-        float hit = 0, taken = 0, best = 0;
-        for (std::size_t until = at; until < kSlots; ++until) {
-            hit += hits[until];
-            taken += room[until];
-            best = std::max(best, hit / taken);
+        const float unused = kind.gone[at] + kind.waiting[at];
+        reach[at] = later + kind.reused[at] + unused / 2;
+        later += kind.reused[at] + unused;
+    }
+    return reach;
+}
+
+void ReuseTimes::estimate(Kind& kind, const Counts& usual, std::size_t least, float few) {
+    const Counts reach = reached(kind);
+    Counts used, width;  // which part of those that get to a slot; how long it is
+    for (std::size_t at = 0; at < kSlots; ++at) {
+        used[at] = (kind.reused[at] + few * usual[at]) / (reach[at] + few);
+        width[at] = at < 2 ? 0.5F : static_cast<float>(std::uint64_t{1} << (at / 2 - 1));
+    }
+    for (std::size_t at = 0; at < kSlots; ++at) {
+        float left = 1, hits = 0, room = 0, best_hits = 0, best_room = 1;
+        for (std::size_t until = at; until < kSlots && left > 0.001F; ++until) {
+            const float now = left * used[until];
+            hits += now;
+            room += (left - now / 2) * width[until];
+            left -= now;
+            if (until <= least || hits * best_room > best_hits * room)
+                best_hits = hits, best_room = room;
+            if (reach[until] == 0 && until > least) break;  // nobody has got there
         }
-        kind.worth[at] = best;
+        kind.worth[at] = best_hits / best_room;
     }
 }
 

@@ -24,8 +24,10 @@ class ReuseTimes {
     void waiting(std::size_t kind, std::uint32_t age, float count) {
         kinds_[kind].waiting[slot(age)] += count;
     }
-    /// Puts all this into worth(). The older, the less it counts the next time.
-    void learn();
+    /// Puts all this into worth(). The older, the less it counts the next time. A use within
+    /// `moment` is no reason to keep a file longer than that: worth() looks further ahead. Where
+    /// fewer of a kind were seen than `few`, what is usual says more.
+    void learn(std::uint32_t moment, float few);
     float worth(std::size_t kind, std::uint32_t age) const {
         const std::size_t at = slot(age);
         const Counts& worth = kinds_[kind].worth;
@@ -50,7 +52,9 @@ class ReuseTimes {
     static std::uint64_t start(std::size_t slot) {
         return slot < 2 ? slot : (2 + slot % 2) * (std::uint64_t{1} << (slot / 2 - 1));
     }
-    static void estimate(Kind& kind, const Kind& all, float share);
+    /// Of each slot, how many of a kind got there.
+    static Counts reached(const Kind& kind);
+    static void estimate(Kind& kind, const Counts& usual, std::size_t least, float few);
 
     std::vector<Kind> kinds_;
 };

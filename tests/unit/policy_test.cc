@@ -129,27 +129,68 @@ Test(policy, s3fifo_takes_what_comes_back_soon_into_the_main_queue) {
     cr_expect(policy->victims(1) == (Ids{21}));
 }
 
-Test(policy, kvfs_learns_that_what_was_used_again_will_be_and_what_is_new_will_not) {
-    const auto policy = make_policy("kvfs");
-    constexpr std::size_t kRoom = 300;
-    constexpr ObjectId kHot = 200;
+namespace {
+
+/// Prompts of three blocks, `kHot` of them again and again, and between two of them one that never
+/// comes back, in a tier with room for less than is used between two uses of one.
+struct HotAndCold {
+    static constexpr std::size_t kRoom = 900;
+    static constexpr ObjectId kHot = 200;
+    static constexpr int kRounds = 200;
+
     std::set<ObjectId> in;
-    ObjectId next = 1000;
-    std::size_t hits = 0;
-    for (int round = 0; round < 200; ++round) {
-        for (ObjectId id = 1; id <= kHot; ++id) {
-            if (round >= 100) hits += in.contains(id);
-            prompt(*policy, {id}, in);
-            prompt(*policy, {next++}, in);
-            while (in.size() > kRoom) {
-                const ObjectId out = policy->victims(1).at(0);
-                policy->removed(out);
-                in.erase(out);
+    std::size_t hits = 0;     ///< of hot ones, in the second half
+    std::size_t written = 0;  ///< in the second half
+    ObjectId next = 10'000;
+
+    void run(kvfs::EvictionPolicy& policy, bool parents) {
+        for (int round = 0; round < kRounds; ++round)
+            for (ObjectId hot = 0; hot < kHot; ++hot) {
+                const bool counts = round >= kRounds / 2;
+                for (const ObjectId id : {3 * hot + 1, 3 * hot + 2, 3 * hot + 3}) {
+                    hits += counts && in.contains(id);
+                    use(policy, {id, parents && id % 3 != 1 ? id - 1 : 0, 1}, counts);
+                }
+                for (int i = 0; i < 3; ++i, ++next)
+                    use(policy, {next, parents && i > 0 ? next - 1 : 0, 1}, counts);
             }
-        }
     }
-    // LRU would have none: 400 others are used between two uses of one.
-    cr_expect_gt(hits, 100 * kHot * 9 / 10, "%zu", hits);
+    void use(kvfs::EvictionPolicy& policy, const FileUse& file, bool counts) {
+        if (in.contains(file.id)) return policy.used(file);
+        if (in.size() == kRoom) {
+            if (!policy.admits(file)) return;
+            const ObjectId out = policy.victims(1).at(0);
+            policy.removed(out);
+            in.erase(out);
+        }
+        policy.admitted(file);
+        in.insert(file.id);
+        written += counts;
+    }
+};
+
+}  // namespace
+
+Test(policy, kvfs_learns_what_is_used_again_and_refuses_the_rest) {
+    HotAndCold kvfs, lru;
+    kvfs.run(*make_policy("kvfs"), true);
+    lru.run(*make_policy("lru"), true);
+    const std::size_t uses = 3 * HotAndCold::kHot * HotAndCold::kRounds / 2;
+
+    cr_expect_eq(lru.hits, 0);
+    cr_expect_eq(lru.written, 2 * uses);
+    cr_expect_gt(kvfs.hits, uses * 9 / 10, "%zu of %zu", kvfs.hits, uses);
+    cr_expect_lt(kvfs.written, uses / 2, "%zu of %zu", kvfs.written, 2 * uses);
+}
+
+Test(policy, kvfs_does_what_lru_does_when_it_is_told_of_no_parents) {
+    HotAndCold kvfs, lru;
+    kvfs.run(*make_policy("kvfs"), false);
+    lru.run(*make_policy("lru"), false);
+
+    cr_expect_eq(kvfs.hits, lru.hits);
+    cr_expect_eq(kvfs.written, lru.written);
+    cr_expect(kvfs.in == lru.in);
 }
 
 Test(policy, a_parent_that_leaves_before_its_children_is_no_trouble) {

@@ -131,7 +131,7 @@ Test(tools_simulation, belady_is_never_below_another_and_room_for_all_gives_all_
 }
 
 Test(tools_simulation, kvfs_is_no_worse_than_lru_on_made_up_services) {
-    for (const char* kind : {"chat", "rag", "scans"}) {
+    for (const char* kind : {"chat", "agents", "rag", "scans"}) {
         const auto trace = prepare(kvfs::generate_synthetic(kind, 4000, 512, 1), 512);
         for (const std::uint64_t percent : {3, 10, 30}) {
             const std::uint64_t room = trace.blocks() * percent / 100;
