@@ -14,45 +14,64 @@ namespace {
 
 using Request = std::vector<std::uint32_t>;
 
-/// The leading blocks that are there.
-std::size_t hits_of(const Request& request, const std::vector<bool>& there) {
-    std::size_t hits = 0;
-    while (hits < request.size() && there[request[hits]]) ++hits;
-    return hits;
-}
-
-class UnderPolicy {
+/// One tier under its policy.
+class Tier {
   public:
-    UnderPolicy(const SimulatedTrace& trace, const std::string& policy, std::uint64_t blocks)
-        : trace_(trace), policy_(make_policy(policy)), room_(blocks), there_(trace.blocks() + 1) {}
+    Tier(const std::string& policy, std::uint64_t room, std::uint64_t blocks)
+        : policy_(make_policy(policy)), room_(room), there_(blocks + 1) {}
 
-    std::size_t serve(std::size_t number, std::uint64_t& written) {
-        const Request& request = trace_.requests[number];
-        const std::size_t hits = hits_of(request, there_);
-        for (const std::uint32_t block : request) {
-            const FileUse use{block, trace_.parents[block], 1};
-            if (there_[block]) {
-                policy_->used(use);
-                continue;
-            }
-            if (policy_->files() >= room_ && !policy_->admits(use)) continue;
-            while (policy_->files() >= room_) {
-                const ObjectId victim = policy_->victims(1).at(0);
-                policy_->removed(victim);
-                there_[victim] = false;
-            }
-            policy_->admitted(use);
-            there_[block] = true;
-            ++written;
+    bool has(std::uint32_t block) const { return there_[block]; }
+    std::uint64_t written() const { return written_; }
+    void used(const FileUse& use) { policy_->used(use); }
+    /// Comes into the tier if the policy wants it.
+    void offer(const FileUse& use) {
+        if (room_ == 0 || (policy_->files() >= room_ && !policy_->admits(use))) return;
+        while (policy_->files() >= room_) {
+            const ObjectId victim = policy_->victims(1).at(0);
+            policy_->removed(victim);
+            there_[victim] = false;
         }
-        return hits;
+        policy_->admitted(use);
+        there_[use.id] = true;
+        ++written_;
     }
 
   private:
-    const SimulatedTrace& trace_;
     std::unique_ptr<EvictionPolicy> policy_;
     std::uint64_t room_;
     std::vector<bool> there_;
+    std::uint64_t written_ = 0;
+};
+
+class UnderPolicy {
+  public:
+    UnderPolicy(const SimulatedTrace& trace, const std::string& policy, Room room)
+        : trace_(trace),
+          dram_(policy, room.dram, trace.blocks()),
+          ssd_(policy, room.ssd, trace.blocks()) {}
+
+    void serve(std::size_t number, SimulationResult& result) {
+        const Request& request = trace_.requests[number];
+        std::size_t hits = 0;
+        for (; hits < request.size() && has(request[hits]); ++hits)
+            result.dram_hits += dram_.has(request[hits]);
+        for (const std::uint32_t block : request) {
+            const FileUse use{block, trace_.parents[block], 1};
+            for (Tier* const tier : {&dram_, &ssd_})
+                if (tier->has(block))
+                    tier->used(use);
+                else
+                    tier->offer(use);
+        }
+        result.count(hits, trace_, number);
+        result.written = ssd_.written();
+    }
+
+  private:
+    bool has(std::uint32_t block) const { return dram_.has(block) || ssd_.has(block); }
+
+    const SimulatedTrace& trace_;
+    Tier dram_, ssd_;
 };
 
 class Optimum {
@@ -70,9 +89,10 @@ class Optimum {
         }
     }
 
-    std::size_t serve(std::size_t number, std::uint64_t& written) {
+    void serve(std::size_t number, SimulationResult& result) {
         const Request& request = trace_.requests[number];
-        const std::size_t hits = hits_of(request, there_);
+        std::size_t hits = 0;
+        while (hits < request.size() && there_[request[hits]]) ++hits;
         std::vector<std::uint32_t> came;
         for (const std::uint32_t block : request) {
             if (there_[block]) kept_.erase({uses_[block][next_[block]], block});
@@ -86,9 +106,9 @@ class Optimum {
             there_[last->second] = false;
             kept_.erase(last);
         }
-        written += static_cast<std::uint64_t>(
+        result.written += static_cast<std::uint64_t>(
             std::ranges::count_if(came, [this](std::uint32_t block) { return there_[block]; }));
-        return hits;
+        result.count(hits, trace_, number);
     }
 
   private:
@@ -102,15 +122,12 @@ class Optimum {
     std::set<std::pair<Use, std::uint32_t>> kept_;
 };
 
-template <typename Tier>
-SimulationResult run(const SimulatedTrace& trace, Tier tier) {
+template <typename Cache>
+SimulationResult run(const SimulatedTrace& trace, Cache cache) {
     SimulationResult result;
     const auto begin = std::chrono::steady_clock::now();
-    for (std::size_t number = 0; number < trace.requests.size(); ++number) {
-        const std::size_t hits = tier.serve(number, result.written);
-        result.hits += hits;
-        result.hit_tokens += std::min(hits * trace.block_tokens, trace.tokens[number]);
-    }
+    for (std::size_t number = 0; number < trace.requests.size(); ++number)
+        cache.serve(number, result);
     result.seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     return result;
@@ -163,10 +180,15 @@ SimulatedTrace prepare(const std::vector<TraceRequest>& requests, std::uint64_t 
     return trace;
 }
 
-SimulationResult simulate(const SimulatedTrace& trace, const std::string& policy,
-                          std::uint64_t blocks) {
-    return policy == kOptimum ? run(trace, Optimum(trace, blocks))
-                              : run(trace, UnderPolicy(trace, policy, blocks));
+void SimulationResult::count(std::uint64_t blocks, const SimulatedTrace& trace,
+                             std::size_t request) {
+    hits += blocks;
+    hit_tokens += std::min(blocks * trace.block_tokens, trace.tokens[request]);
+}
+
+SimulationResult simulate(const SimulatedTrace& trace, const std::string& policy, Room room) {
+    return policy == kOptimum ? run(trace, Optimum(trace, room.dram + room.ssd))
+                              : run(trace, UnderPolicy(trace, policy, room));
 }
 
 }  // namespace kvfs

@@ -24,20 +24,32 @@ struct SimulatedTrace {
 /// `block_tokens` 0: the power of two that fits the trace best.
 SimulatedTrace prepare(const std::vector<TraceRequest>& requests, std::uint64_t block_tokens);
 
+/// Blocks that fit a tier. Without DRAM, there is one tier.
+struct Room {
+    std::uint64_t dram = 0;
+    std::uint64_t ssd = 0;
+};
+
 struct SimulationResult {
     std::uint64_t hits = 0;        ///< blocks read: there, as were all before them in the request
     std::uint64_t hit_tokens = 0;  ///< the same in tokens: the last block may not be full
-    std::uint64_t written = 0;     ///< blocks that came into the tier
+    std::uint64_t dram_hits = 0;   ///< those of `hits` that were in DRAM
+    std::uint64_t written = 0;     ///< blocks that came into the SSD tier
     double seconds = 0;
+
+    /// So many blocks of a request were hits.
+    void count(std::uint64_t blocks, const SimulatedTrace& trace, std::size_t request);
 };
 
 inline constexpr const char* kOptimum = "belady";
 
-/// One tier that holds `blocks` of them, under a policy of fs/cache, or under the best of all:
-/// `belady`, which knows what is to come, and keeps what is used soonest (of a request's blocks the
-/// first, so that what it has can be used). A block that is not there is saved once its request is
-/// served. Requires: such a policy; blocks > 0.
-SimulationResult simulate(const SimulatedTrace& trace, const std::string& policy,
-                          std::uint64_t blocks);
+/// The tiers, each under a policy of fs/cache; or the best of all: `belady`, which knows what is to
+/// come, and keeps what is used soonest (of a request's blocks the first, so that what it has can
+/// be used), in one tier as large as both. Once a request is served, each tier is offered those of
+/// its blocks that it does not have, and takes what its policy admits: as in the daemon, which
+/// reads into DRAM what was only on SSD, and writes to SSD what is new without waiting for DRAM to
+/// be full. What was refused is offered again at its next use. Requires: such a policy; room for a
+/// block.
+SimulationResult simulate(const SimulatedTrace& trace, const std::string& policy, Room room);
 
 }  // namespace kvfs
