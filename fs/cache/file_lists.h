@@ -3,9 +3,9 @@
 #include <cassert>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <limits>
 
+#include "fs/cache/chunks.h"
 #include "fs/store/object_store.h"
 
 namespace kvfs {
@@ -23,9 +23,10 @@ class FileLists {
     using Index = std::uint32_t;
     static constexpr Index kNone = 0;  ///< no file
 
-    explicit FileLists(Index lists = 1) : lists_(lists), chains_(1, kNone) {
+    explicit FileLists(Index lists = 1) : lists_(lists) {
+        chains_.push_back(kNone);
         for (Index end = 0; end < lists; ++end) {
-            Node& node = nodes_.emplace_back();
+            Node& node = nodes_.push_back({});
             node.older = node.newer = end;
         }
     }
@@ -44,7 +45,7 @@ class FileLists {
         } else {
             assert(nodes_.size() < std::numeric_limits<Index>::max());
             at = static_cast<Index>(nodes_.size());
-            nodes_.emplace_back();
+            nodes_.push_back({});
         }
         Index& first = chains_[chain_of(id)];
         nodes_[at] = Node(id, first);
@@ -149,8 +150,8 @@ class FileLists {
     }
 
     Index lists_;  ///< so many first nodes stand for both ends of a list each
-    std::deque<Node> nodes_;
-    std::deque<Index> chains_;
+    Chunks<Node> nodes_;
+    Chunks<Index> chains_;
     Index unused_ = kNone;
     std::size_t size_ = 0;
 };

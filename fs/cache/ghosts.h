@@ -3,10 +3,10 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <optional>
 #include <utility>
 
+#include "fs/cache/chunks.h"
 #include "fs/store/object_store.h"
 
 namespace kvfs {
@@ -23,7 +23,7 @@ class Ghosts {
 
     /// Keeps as many as are worth their memory beside `files` files.
     void make_room(std::size_t files) {
-        while (slots_.size() < std::max(kLeast, kPerFile * files)) slots_.emplace_back();
+        while (slots_.size() < std::max(kLeast, kPerFile * files)) slots_.push_back({});
     }
     /// Returns whom it took the place of.
     std::optional<Ghost> put(ObjectId id, Ghost ghost) {
@@ -33,7 +33,7 @@ class Ghosts {
         return gone;
     }
     std::optional<Ghost> take(ObjectId id) {
-        if (slots_.empty()) return std::nullopt;
+        if (slots_.size() == 0) return std::nullopt;
         Slot& slot = slots_[place(id)];
         if (slot.is >> 5 != print(id) >> 5) return std::nullopt;
         const auto ghost = slot.ghost();
@@ -42,7 +42,7 @@ class Ghosts {
     }
     /// The same, and it stays.
     std::optional<Ghost> find(ObjectId id) const {
-        if (slots_.empty()) return std::nullopt;
+        if (slots_.size() == 0) return std::nullopt;
         const Slot& slot = slots_[place(id)];
         return slot.is >> 5 == print(id) >> 5 ? slot.ghost() : std::nullopt;
     }
@@ -76,7 +76,7 @@ class Ghosts {
         return at < slots_.size() ? at : at - half;
     }
 
-    std::deque<Slot> slots_;
+    Chunks<Slot> slots_;
 };
 
 }  // namespace kvfs

@@ -86,6 +86,7 @@ class KvfsPolicy final : public EvictionPolicy {
     Index find(ObjectId id) const {
         return last_ != files_.kNone && files_.id(last_) == id ? last_ : files_.find(id);
     }
+    void changes(Index at) { changed_ |= 1U << kind_of(files_[at]); }
     void told_of(const FileUse& file);
     void reused(unsigned kind, std::uint32_t age, bool hit);
     void use(Index at, const FileUse& file, bool hit);
@@ -105,6 +106,7 @@ class KvfsPolicy final : public EvictionPolicy {
     std::uint32_t now_ = 0;
     Candidate next_;              ///< to go, until something changes
     Ends ends_;                   ///< as looked at last
+    std::uint32_t changed_ = 0;   ///< the lists that have, since then, as bits
     std::uint32_t looked_ = 0;    ///< when
     std::uint32_t learned_ = 0;   ///< when
     std::uint32_t prompts_ = 0;   ///< that there were
@@ -202,6 +204,7 @@ void KvfsPolicy::reused(unsigned kind, std::uint32_t age, bool hit) {
 void KvfsPolicy::use(Index at, const FileUse& file, bool hit) {
     Facts& facts = files_[at];
     told_of(file);
+    changes(at);
     reused(kind_of(facts), now_ - facts.used, hit);
     facts.rank = static_cast<std::uint8_t>(next_rank(facts.rank));
     facts.used = now_;
@@ -215,6 +218,7 @@ void KvfsPolicy::find_parent(Index at, ObjectId parent) {
     const Index found = find(parent);
     if (found == files_.kNone || found == at) return;
     files_[at].parent = found;
+    changes(found);
     Facts& facts = files_[found];
     facts.extended = true;
     if (++facts.children == 1) files_.make_youngest(found, kInner);
@@ -240,6 +244,7 @@ void KvfsPolicy::enqueue(Index at) {
     if (facts.children > 0) return;
     const auto kind = kind_of(facts);
     const auto age = now_ - facts.used;
+    changes(at);
     files_.make_youngest(at, kind);
     if (age == 0) return;
     Index next = files_.oldest(kind);
@@ -254,6 +259,7 @@ void KvfsPolicy::removed(ObjectId id) {
     const Index at = files_.find(id);
     if (at == files_.kNone || !files_[at].here) return;
     next_ = {};
+    changes(at);
     Facts& facts = files_[at];
     if (const auto gone = ghosts_.put(id, {kind_of(facts), facts.used}))
         reuse_.gone(gone->kind, now_ - gone->used);
@@ -267,17 +273,18 @@ void KvfsPolicy::removed(ObjectId id) {
     files_.erase(at);
 }
 
-/// Worth changes slowly: it is looked at again where another file has come to an end, and now and
-/// then.
+/// Worth changes slowly: it is looked at again where a list has changed, and now and then.
 const KvfsPolicy::Ends& KvfsPolicy::ends() {
     constexpr std::uint32_t kStale = 32;
-    const bool stale = now_ - looked_ >= kStale;
-    if (stale) looked_ = now_;
-    for (unsigned kind = 0; kind < kKinds; ++kind) {
-        const Index at[] = {files_.oldest(kind), files_.youngest(kind)};
-        for (const unsigned end : {0, 1})
-            if (Candidate& known = ends_[2 * kind + end]; stale || known.at != at[end])
-                known = candidate(at[end]);
+    if (now_ - looked_ >= kStale) {
+        looked_ = now_;
+        changed_ = (1U << kKinds) - 1;
+    }
+    for (; changed_ != 0; changed_ &= changed_ - 1) {
+        const auto kind = static_cast<unsigned>(std::countr_zero(changed_));
+        const Index oldest = files_.oldest(kind), youngest = files_.youngest(kind);
+        ends_[std::size_t{2} * kind] = candidate(oldest);
+        ends_[std::size_t{2} * kind + 1] = oldest == youngest ? Candidate{} : candidate(youngest);
     }
     return ends_;
 }
@@ -303,12 +310,11 @@ void KvfsPolicy::take(Ends& ends, Index at) const {
     const auto kind = kind_of(files_[at]);
     Candidate& oldest = ends[std::size_t{2} * kind];
     Candidate& youngest = ends[std::size_t{2} * kind + 1];
-    if (oldest.at == youngest.at)
-        oldest = youngest = {};
-    else if (at == oldest.at)
-        oldest = candidate(files_.newer(at));
-    else
+    if (at == youngest.at)
         youngest = candidate(files_.older(at));
+    else
+        oldest = youngest.at == files_.kNone ? youngest : candidate(files_.newer(at));
+    if (oldest.at == youngest.at) youngest = {};
 }
 
 std::vector<ObjectId> KvfsPolicy::victims(std::size_t count) {
