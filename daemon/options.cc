@@ -11,6 +11,7 @@
 #include "daemon/memory.h"
 #include "daemon/settings.h"
 #include "fs/base/size.h"
+#include "fs/cache/policy.h"
 
 namespace kvfs {
 namespace {
@@ -206,6 +207,12 @@ Result<Options> interpret(const Settings& settings, const Surroundings& surround
             .front()
             .wrong("'" + *level + "' is none of trace debug info warn error off");
     options.log_level = *level;
+    const auto policy = single(settings, "policy", options.policy);
+    if (!policy) return policy.error();
+    if (make_policy(*policy) == nullptr)
+        return settings.at("policy").front().wrong("there is no '" + *policy + "'; there are " +
+                                                   policy_names());
+    options.policy = *policy;
     for (const auto& [key, target] :
          {std::pair{"no-mount", &options.no_mount}, std::pair{"no-tuning", &options.no_tuning},
           std::pair{"foreground", &options.foreground}}) {

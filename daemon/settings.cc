@@ -38,6 +38,8 @@ po::options_description common_keys() {
                        "stay; print `ready` on stdout once the mount answers; log to stderr");
     keys.add_options()("log-level", text("LEVEL"),
                        "trace debug info warn error off (default: info)");
+    keys.add_options()("policy", text("NAME"),
+                       "which file leaves a full tier first: lru, s3fifo or kvfs (default: lru)");
     keys.add_options()("io-timeout", text("SECONDS"),
                        "bound on every wait for a device, 1 to 3600 (default: 30)");
     keys.add_options()("keep-awake", text("MS"),

@@ -79,8 +79,9 @@ Status wire_tiers(const Options& options, Parts& parts) {
     auto arena = Arena::create({.bytes = options.dram_bytes});
     if (!arena) return arena.error();
     register_memory(**arena, rings);
-    parts.cache = std::make_unique<Cache>(*std::move(arena), std::move(stores),
-                                          Cache::Options{.io_timeout = options.io_timeout});
+    parts.cache = std::make_unique<Cache>(
+        *std::move(arena), std::move(stores),
+        Cache::Options{.io_timeout = options.io_timeout, .policy = options.policy});
     auto files = Files::open(*parts.names, *parts.cache);
     if (!files) return files.error();
     parts.files = *std::move(files);

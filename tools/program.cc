@@ -17,7 +17,8 @@ namespace {
 
 constexpr std::array kVerbs{&ls_verb,    &du_verb,       &df_verb,     &stat_verb,
                             &pin_verb,   &unpin_verb,    &ttl_verb,    &priority_verb,
-                            &evict_verb, &prefetch_verb, &replay_verb, &bench_verb};
+                            &evict_verb, &prefetch_verb, &replay_verb, &simulate_verb,
+                            &bench_verb};
 
 const Verb* find_verb(const std::string& name) {
     const auto found = std::find_if(kVerbs.begin(), kVerbs.end(),

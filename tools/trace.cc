@@ -34,14 +34,16 @@ Result<double> timestamp(const Object& object) {
     return found->get<double>();
 }
 
-Result<std::vector<std::uint64_t>> hash_ids(const Object& object, std::uint64_t input_tokens) {
+Result<std::vector<std::uint64_t>> hash_ids(const Object& object, std::uint64_t input_tokens,
+                                            std::uint64_t block_tokens) {
     const auto found = object.find("hash_ids");
     if (found == object.end()) return bad("no 'hash_ids'");
     if (!found->is_array()) return bad("'hash_ids' is not an array");
-    const std::uint64_t blocks_max = (input_tokens + kBlockTokens - 1) / kBlockTokens;
+    if (block_tokens == 0) block_tokens = 1;
+    const std::uint64_t blocks_max = (input_tokens + block_tokens - 1) / block_tokens;
     if (found->size() > blocks_max)
         return bad(fmt::format("{} hash_ids for {} tokens: at most {} blocks of {}", found->size(),
-                               input_tokens, blocks_max, kBlockTokens));
+                               input_tokens, blocks_max, block_tokens));
     std::vector<std::uint64_t> ids;
     ids.reserve(found->size());
     for (const Object& id : *found) {
@@ -64,7 +66,7 @@ bool read_line(std::istream& in, std::string& line) {
 
 }  // namespace
 
-Result<TraceRequest> parse_request(const std::string& line) {
+Result<TraceRequest> parse_request(const std::string& line, std::uint64_t block_tokens) {
     if (line.size() > kLineBytesMax) return bad("line is too long to be a request");
     const Object object = Object::parse(line, nullptr, false);
     if (object.is_discarded()) return bad("not JSON");
@@ -76,19 +78,19 @@ Result<TraceRequest> parse_request(const std::string& line) {
     if (!input) return input.error();
     const Result<std::uint64_t> output = tokens(object, "output_length");
     if (!output) return output.error();
-    Result<std::vector<std::uint64_t>> ids = hash_ids(object, *input);
+    Result<std::vector<std::uint64_t>> ids = hash_ids(object, *input, block_tokens);
     if (!ids) return ids.error();
     return TraceRequest{*at, *input, *output, std::move(*ids)};
 }
 
 Result<std::vector<TraceRequest>> read_trace(std::istream& in, const std::string& name,
-                                             std::uint64_t limit) {
+                                             std::uint64_t limit, std::uint64_t block_tokens) {
     std::vector<TraceRequest> requests;
     std::string line;
     for (std::uint64_t number = 1; limit == 0 || requests.size() < limit; ++number) {
         if (!read_line(in, line)) break;
         if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-        Result<TraceRequest> request = parse_request(line);
+        Result<TraceRequest> request = parse_request(line, block_tokens);
         if (!request) return bad(fmt::format("{}:{}: {}", name, number, request.error().what));
         requests.push_back(std::move(*request));
     }

@@ -23,13 +23,16 @@ struct TraceRequest {
 
 /// Reads the trace format published with Mooncake: JSON lines with `timestamp` (ms),
 /// `input_length`, `output_length` (tokens) and `hash_ids`. At most `limit` requests (0: all);
-/// nothing is read behind them. Empty lines are skipped. `name` is for messages.
+/// nothing is read behind them. No request may have more blocks of `block_tokens` (0: of any size)
+/// than its prompt fills. Empty lines are skipped. `name` is for messages.
 /// Errors: EBADMSG - "NAME:LINE: reason", of the first line that is not such an object;
 ///         EIO - reading failed.
 Result<std::vector<TraceRequest>> read_trace(std::istream& in, const std::string& name,
-                                             std::uint64_t limit);
+                                             std::uint64_t limit,
+                                             std::uint64_t block_tokens = kBlockTokens);
 
 /// One line of it. Errors: EBADMSG - the reason.
-Result<TraceRequest> parse_request(const std::string& line);
+Result<TraceRequest> parse_request(const std::string& line,
+                                   std::uint64_t block_tokens = kBlockTokens);
 
 }  // namespace kvfs

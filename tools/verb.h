@@ -69,6 +69,7 @@ extern const Verb evict_verb;
 extern const Verb prefetch_verb;
 extern const Verb replay_verb;
 extern const Verb bench_verb;
+extern const Verb simulate_verb;
 
 /// "kvfs: VERB: MESSAGE", on a line of its own.
 void complain(Io& io, std::string_view verb, std::string_view message);

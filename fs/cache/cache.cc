@@ -9,13 +9,11 @@ namespace kvfs {
 
 Cache::Cache(std::unique_ptr<Arena> arena, std::vector<std::unique_ptr<ObjectStore>> stores,
              Options options)
-    : options_(options), arena_(std::move(arena)), dram_policy_(make_lru()) {
+    : options_(options), arena_(std::move(arena)), dram_order_(options.policy) {
     if (options_.file_bytes_max == 0) options_.file_bytes_max = arena_->capacity() / 4;
     for (auto& store : stores) {
-        auto tier = std::make_unique<StoreTier>();
+        auto tier = std::make_unique<StoreTier>(options.policy);
         tier->store = std::move(store);
-        const MutexLock lock(tier->mutex);
-        tier->policy = make_lru();
         stores_.push_back(std::move(tier));
     }
 }
@@ -34,13 +32,13 @@ void Cache::purge(ObjectId id) {
             store_failed(*tier, id, "removing", removed.error());
 }
 
-void Cache::recall(ObjectId id, std::uint64_t store_uid, std::uint64_t bytes) {
+void Cache::recall(ObjectId id, std::uint64_t store_uid, std::uint64_t bytes, Priority priority) {
     StoreTier* tier = store_of(store_uid);
     if (tier == nullptr) return;
     const MutexLock lock(tier->mutex);
     tier->used += tier->store->footprint(bytes);
     ++tier->files;
-    tier->policy->admitted(id, bytes);
+    tier->order.admitted({.id = id, .bytes = bytes}, priority);
 }
 
 ObjectPtr Cache::add(ObjectId id, VolumeId volume) {
@@ -80,6 +78,7 @@ Result<ObjectPtr> Cache::acquire(ObjectId id) {
     object->charged = empty ? 0 : charge_of(*tier, *record);
     object->chunk_crcs = std::move(record->chunk_crcs);
     object->pinned = record->pinned;
+    object->priority = record->priority;
     entry->second = object;
     return object;
 }
@@ -274,6 +273,18 @@ std::string Cache::store_name(std::uint64_t store_uid) const {
     return tier == nullptr ? "" : tier->store->name();
 }
 
+void Cache::set_priority(ObjectId id, Priority priority) {
+    if (const ObjectPtr object = live(id)) object->priority = priority;
+    {
+        const MutexLock lock(dram_mutex_);
+        dram_order_.rank(id, priority);
+    }
+    for (const auto& tier : stores_) {
+        const MutexLock lock(tier->mutex);
+        tier->order.rank(id, priority);
+    }
+}
+
 void Cache::set_pinned(ObjectId id, bool pinned) {
     if (const ObjectPtr object = live(id)) object->pinned = pinned;
 }
@@ -313,7 +324,7 @@ std::vector<Cache::TierUsage> Cache::usage() const {
     std::vector<TierUsage> tiers;
     {
         const MutexLock lock(dram_mutex_);
-        tiers.push_back({"dram", arena_->capacity(), arena_->used(), dram_policy_->files(), false});
+        tiers.push_back({"dram", arena_->capacity(), arena_->used(), dram_order_.files(), false});
     }
     for (const auto& tier : stores_) {
         const MutexLock lock(tier->mutex);
@@ -334,31 +345,31 @@ void Cache::used(const Object& object, bool hit, bool in_dram, StoreTier* store)
     if (in_dram) {
         ++counters_.dram_hits;
         const MutexLock lock(dram_mutex_);
-        dram_policy_->used(object.id);
+        dram_order_.used({.id = object.id}, object.priority);
     } else if (store != nullptr) {
         ++counters_.store_hits;
     }
     if (store != nullptr) {
         const MutexLock lock(store->mutex);
-        store->policy->used(object.id);
+        store->order.used({.id = object.id}, object.priority);
     }
 }
 
-void Cache::admit(ObjectId id, std::uint64_t bytes) {
+void Cache::admit(const Object& object, std::uint64_t bytes) {
     const MutexLock lock(dram_mutex_);
-    dram_policy_->admitted(id, bytes);
+    dram_order_.admitted({.id = object.id, .bytes = bytes}, object.priority);
 }
 
 void Cache::forget(ObjectId id, StoreTier* store, std::uint64_t charged) {
     {
         const MutexLock lock(dram_mutex_);
-        dram_policy_->removed(id);
+        dram_order_.removed(id);
     }
     if (store == nullptr) return;
     if (const Status removed = store->store->remove(id); !removed)
         store_failed(*store, id, "removing", removed.error());
     const MutexLock lock(store->mutex);
-    store->policy->removed(id);
+    store->order.removed(id);
     store->used -= std::min(store->used, charged);
     store->files -= std::min<std::uint64_t>(store->files, 1);
 }
@@ -403,7 +414,7 @@ void Cache::seal(Object& object, MutexLock& lock) {
     if (object.size == 0) object.content.reset();  // room that was reserved, and not used
     if (object.content != nullptr) {
         if (object.content.use_count() == 1) object.content->memory().shrink(object.size);
-        admit(object.id, object.content->size());
+        admit(object, object.content->size());
     }
     object.changed.notify_all();
 }
@@ -413,6 +424,7 @@ ObjectRecord Cache::record_of(const Object& object) const {
     record.volume = object.volume;
     record.scratch = object.state == Object::State::scratch;
     record.pinned = object.pinned;
+    record.priority = object.priority;
     record.store_uid = object.store == nullptr ? 0 : object.store->store->uid();
     record.size = object.size;
     record.held_bytes = object.charged;

@@ -19,8 +19,8 @@
 #include "fs/base/result.h"
 #include "fs/cache/catalog.h"
 #include "fs/cache/content.h"
+#include "fs/cache/eviction_order.h"
 #include "fs/cache/object.h"
-#include "fs/cache/policy.h"
 #include "fs/store/arena.h"
 #include "fs/store/object_store.h"
 
@@ -55,8 +55,10 @@ enum class Fill {
 
 /// One store below DRAM, with what the cache knows of it.
 struct StoreTier {
+    explicit StoreTier(std::string_view policy) : order(policy) {}
+
     mutable Mutex mutex;  ///< innermost, with the arena's
-    std::unique_ptr<EvictionPolicy> policy GUARDED_BY(mutex);
+    EvictionOrder order GUARDED_BY(mutex);
     std::uint64_t used GUARDED_BY(mutex) = 0;
     std::uint64_t files GUARDED_BY(mutex) = 0;
     /// Steady-clock nanoseconds until which the store is not written to, after it failed; 0:
@@ -98,6 +100,7 @@ class Cache {
         double watermark_high = 0.95;      ///< of a tier: eviction in the background starts here
         double watermark_low = 0.90;       ///< and stops here
         std::uint64_t file_bytes_max = 0;  ///< most DRAM for one file; 0: a quarter of the arena
+        std::string policy = "lru";        ///< of every tier: which file leaves it first
     };
 
     Cache(std::unique_ptr<Arena> arena, std::vector<std::unique_ptr<ObjectStore>> stores,
@@ -112,7 +115,7 @@ class Cache {
     /// Removes from every store what an earlier run may have left of a file that is no more.
     void purge(ObjectId id);
     /// A file that a store holds since an earlier run; call in order of last use, oldest first.
-    void recall(ObjectId id, std::uint64_t store_uid, std::uint64_t bytes);
+    void recall(ObjectId id, std::uint64_t store_uid, std::uint64_t bytes, Priority priority);
     /// Spills what is sealed and not yet in a store (within io_timeout), then ends the threads and
     /// lets go of the stores, once their devices have answered what was asked of them: the catalog
     /// is not called any more afterwards.
@@ -213,6 +216,8 @@ class Cache {
     std::optional<Residency> residency(ObjectId id) const;
     std::string store_name(std::uint64_t store_uid) const;
     void set_pinned(ObjectId id, bool pinned);
+    /// Of a file that is named by its record, which says so already.
+    void set_priority(ObjectId id, Priority priority);
     /// Uses that the catalog has not been told of.
     ObjectUse pending_use(ObjectId id) const;
     /// Tells it, tries again to spill what failed, and looks what the kernel has made of the
@@ -245,7 +250,7 @@ class Cache {
 
     // cache.cc: objects
     void used(const Object& object, bool hit, bool in_dram, StoreTier* store);
-    void admit(ObjectId id, std::uint64_t bytes);
+    void admit(const Object& object, std::uint64_t bytes);
     void forget(ObjectId id, StoreTier* store, std::uint64_t charged);
     void discard(const ObjectPtr& object);
     void relabel(ObjectId id, const ObjectRecord& record);
@@ -335,7 +340,7 @@ class Cache {
     Table objects_;
 
     mutable Mutex dram_mutex_;  ///< innermost, as a store tier's
-    std::unique_ptr<EvictionPolicy> dram_policy_ GUARDED_BY(dram_mutex_);
+    EvictionOrder dram_order_ GUARDED_BY(dram_mutex_);
 
     mutable Mutex uses_mutex_;
     std::unordered_map<ObjectId, ObjectUse> uses_ GUARDED_BY(uses_mutex_);

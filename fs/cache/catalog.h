@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "fs/base/priority.h"
 #include "fs/base/result.h"
 #include "fs/store/arena.h"
 #include "fs/store/object_store.h"
@@ -13,6 +14,7 @@ struct ObjectRecord {
     VolumeId volume = 0;
     bool scratch = false;
     bool pinned = false;
+    Priority priority = Priority::normal;
     bool unlinked = false;        ///< it has lost its name, and its bytes are to go
     std::uint64_t store_uid = 0;  ///< 0: in none, for it is empty
     std::uint64_t size = 0;

@@ -115,7 +115,7 @@ Cache::Evicted Cache::evict_from_dram(std::uint64_t bytes) {
         bytes,
         [this](std::size_t count) {
             const MutexLock lock(dram_mutex_);
-            return dram_policy_->victims(count);
+            return dram_order_.victims(count);
         },
         [&](ObjectId id) {
             const Evicted one = evict_from_dram_one(id);
@@ -130,7 +130,7 @@ Cache::Evicted Cache::evict_from_dram_one(ObjectId id) {
     ObjectPtr object = live(id);
     if (object == nullptr) {
         const MutexLock lock(dram_mutex_);
-        dram_policy_->removed(id);
+        dram_order_.removed(id);
         return done;
     }
     bool lose_it = false;
@@ -138,7 +138,7 @@ Cache::Evicted Cache::evict_from_dram_one(ObjectId id) {
         const MutexLock lock(object->mutex);
         if (object->content == nullptr) {
             const MutexLock dram_lock(dram_mutex_);
-            dram_policy_->removed(id);
+            dram_order_.removed(id);
             return done;
         }
         if (object->state != Object::State::sealed || object->pinned) return done;
@@ -151,7 +151,7 @@ Cache::Evicted Cache::evict_from_dram_one(ObjectId id) {
             object->content.reset();
             done.bytes = bytes;
             const MutexLock dram_lock(dram_mutex_);
-            dram_policy_->removed(id);
+            dram_order_.removed(id);
         } else if (object->spill_failed && object->handles == 0) {
             lose_it = true;
             done.bytes = bytes;
@@ -171,7 +171,7 @@ std::uint64_t Cache::evict_from_store(StoreTier& tier, std::uint64_t bytes) {
         bytes,
         [&tier](std::size_t count) {
             const MutexLock lock(tier.mutex);
-            return tier.policy->victims(count);
+            return tier.order.victims(count);
         },
         [&](ObjectId id) { return lose(&tier, id, true).value_or(0); });
 }
@@ -213,7 +213,7 @@ std::optional<std::uint64_t> Cache::lose(StoreTier* tier, ObjectId id, bool only
             objects_.erase(entry);
             if (!named && tier != nullptr) {  // gone already: the policy had not heard
                 const MutexLock lock(tier->mutex);
-                tier->policy->removed(id);
+                tier->order.removed(id);
             }
             return std::nullopt;
         }

@@ -121,7 +121,7 @@ Status Cache::start_fill(const ObjectPtr& object, MutexLock& lock,
     fill->content->start_fill(chunks);
     object->content = std::move(fill->content);
     fill->content = Content::hold(object->content);
-    admit(object->id, fill->size);
+    admit(*object, fill->size);
     ++counters_.fills;
     lock.unlock();
     const std::uint64_t window = fill->tier->store->window_bytes();

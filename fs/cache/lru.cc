@@ -1,19 +1,53 @@
+#include "fs/cache/file_lists.h"
 #include "fs/cache/policy.h"
-#include "fs/cache/recency_list.h"
 
 namespace kvfs {
 namespace {
 
+/// Least recently used first; of one prompt's blocks, the last: a block without those before it is
+/// useless.
 class Lru final : public EvictionPolicy {
   public:
-    void admitted(ObjectId id, std::uint64_t) override { order_.put(id); }
-    void used(ObjectId id) override { order_.touch(id); }
-    void removed(ObjectId id) override { order_.remove(id); }
-    std::vector<ObjectId> victims(std::size_t count) const override { return order_.oldest(count); }
+    void admitted(const FileUse& file) override {
+        const auto at = order_.find(file.id);
+        touch(at != order_.kNone ? at : order_.add(file.id), file.parent);
+    }
+    void used(const FileUse& file) override {
+        if (const auto at = order_.find(file.id); at != order_.kNone) touch(at, file.parent);
+    }
+    void removed(ObjectId id) override {
+        if (const auto at = order_.find(id); at != order_.kNone) order_.erase(at);
+    }
+    std::vector<ObjectId> victims(std::size_t count) override {
+        std::vector<ObjectId> ids;
+        for (auto at = order_.oldest(); at != order_.kNone && ids.size() < count;
+             at = order_.newer(at))
+            ids.push_back(order_.id(at));
+        return ids;
+    }
     std::size_t files() const override { return order_.size(); }
 
   private:
-    RecencyList order_;
+    /// A parent that was used this many uses ago or less was used for the same prompt.
+    static constexpr std::uint32_t kSamePrompt = 1024;
+
+    struct Facts {
+        std::uint32_t used = 0;  ///< when, by the clock of uses
+    };
+
+    void touch(FileLists<Facts>::Index at, ObjectId parent) {
+        order_[at].used = ++clock_;
+        const auto before = parent == 0 ? order_.kNone : order_.find(parent);
+        if (before != order_.kNone && before != at && clock_ - order_[before].used <= kSamePrompt)
+            order_.put_behind(at, before);
+        else if (parent != 0 && before == order_.kNone)
+            order_.make_oldest(at);
+        else
+            order_.make_youngest(at);
+    }
+
+    FileLists<Facts> order_;
+    std::uint32_t clock_ = 0;
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "fs/base/mutex.h"
+#include "fs/base/priority.h"
 #include "fs/cache/content.h"
 #include "fs/store/object_store.h"
 
@@ -65,6 +66,7 @@ struct Object {
     std::uint64_t charged GUARDED_BY(mutex) = 0;  ///< bytes that `store` counts for it
 
     std::atomic<bool> pinned = false;
+    std::atomic<Priority> priority = Priority::normal;
     std::atomic<std::int64_t> modified_ns = 0;  ///< wall clock of the last write; 0: none
 };
 

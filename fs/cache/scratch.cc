@@ -264,10 +264,10 @@ void Cache::become_scratch(Object& object, Conversion& conversion) {
     ++object.version;
     {
         const MutexLock dram_lock(dram_mutex_);
-        dram_policy_->removed(object.id);
+        dram_order_.removed(object.id);
     }
     const MutexLock tier_lock(tier.mutex);
-    tier.policy->admitted(object.id, object.charged);
+    tier.order.admitted({.id = object.id, .bytes = object.charged}, object.priority);
     ++tier.files;
 }
 

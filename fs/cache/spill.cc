@@ -108,7 +108,7 @@ void Cache::spill(const ObjectPtr& object) {
     if (content != nullptr) record.chunk_crcs = content->checksums().finish(*content, record.size);
     StoreTier* tier = charge_store(record.size);
     if (tier == nullptr) {
-        static StoreTier none;
+        static StoreTier none("lru");
         spilled(object, version, none, std::move(record), Error{ENOSPC, "no store has room"});
         return;
     }
@@ -153,7 +153,7 @@ void Cache::spilled(ObjectPtr object, std::uint64_t version, StoreTier& tier, Ob
             if (object->renamed) renamed = record_of(*object);
             // Before anybody sees the store: who unlinks the file takes it out of the order.
             const MutexLock tier_lock(tier.mutex);
-            tier.policy->admitted(object->id, bytes);
+            tier.order.admitted({.id = object->id, .bytes = bytes}, object->priority);
             ++tier.files;
         }
         object->renamed = false;

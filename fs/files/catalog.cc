@@ -17,6 +17,7 @@ Result<ObjectRecord> Files::find_object(ObjectId id) {
     ObjectRecord record;
     record.volume = inode->volume;
     record.pinned = inode->pinned;
+    record.priority = inode->priority;
     record.unlinked = inode->nlink == 0;
     record.scratch = placement->scratch;
     record.store_uid = placement->store_uid;
@@ -108,22 +109,25 @@ void Files::recall() {
         std::int64_t atime_ns;
         Ino ino;
         std::uint64_t bytes;
+        Priority priority;
     };
     // By store. In a deque, which gives its memory back in small pieces while the cache's lists
     // grow by such: there may be 10^7 files.
     std::map<std::uint64_t, std::deque<Held>> held;
-    const Status scanned = names_.scan_placements([&](const Inode& inode,
-                                                      const Placement& placement) {
-        held[placement.store_uid].push_back(
-            {inode.atime_ns, inode.ino, placement.scratch ? placement.held_bytes : placement.size});
-        return true;
-    });
+    const Status scanned =
+        names_.scan_placements([&](const Inode& inode, const Placement& placement) {
+            held[placement.store_uid].push_back(
+                {inode.atime_ns, inode.ino,
+                 placement.scratch ? placement.held_bytes : placement.size, inode.priority});
+            return true;
+        });
     if (!scanned) spdlog::error("files on SSD cannot be listed: {}", scanned.error().message());
     for (auto& [store_uid, files] : held) {
         std::sort(files.begin(), files.end(),
                   [](const Held& a, const Held& b) { return a.atime_ns < b.atime_ns; });
         for (; !files.empty(); files.pop_front())
-            cache_.recall(files.front().ino, store_uid, files.front().bytes);
+            cache_.recall(files.front().ino, store_uid, files.front().bytes,
+                          files.front().priority);
     }
 }
 

@@ -113,6 +113,8 @@ Result<Attributes> Files::publish(Draft draft) {
         drop(*inode);
         return named.error();
     }
+    if (named->moved.priority != Priority::normal)
+        cache_.set_priority(inode->ino, named->moved.priority);
     cache_.write_behind(std::move(object));
     Change change{draft.parent, draft.name};
     if (named->replaced) {

@@ -88,6 +88,7 @@ Result<Attributes> Files::change(Ino ino, const Namespace::Change& change) {
     auto inode = names_.change(ino, rest);
     if (!inode) return inode.error();
     if (change.pinned) cache_.set_pinned(ino, *change.pinned);
+    if (change.priority) cache_.set_priority(ino, *change.priority);
     if (change.mtime_ns && !change.size)
         if (const ObjectPtr object = cache_.live(ino)) {
             static_cast<void>(cache_.residency(ino));  // what the kernel wrote was before this
@@ -155,6 +156,8 @@ Result<std::unique_ptr<Handle>> Files::open(Ino ino, OpenFlags flags) {
     if (!inode) return inode.error().code == ENOENT ? Error{ESTALE} : inode.error();
     if (inode->is_directory()) return Error{EISDIR};
     if (!inode->is_regular()) return Error{ELOOP};
+    // A close can be overtaken by this open: the file would go on being written, and not be sealed.
+    if (flags.write) static_cast<void>(cache_.await_closed(ino));
     auto object = cache_.acquire(ino);
     if (!object) return object.error().code == ENOENT ? Error{ESTALE} : object.error();
     if (Status opened = cache_.opened(**object, flags.write); !opened) return opened.error();
@@ -176,6 +179,7 @@ Result<Files::Created> Files::create(Ino parent, std::string_view name,
     auto inode = names_.create(parent, name, what);
     if (!inode) return inode.error();
     ObjectPtr object = cache_.add(inode->ino, inode->volume);
+    object->priority = inode->priority;
     if (Status opened = cache_.opened(*object, true); !opened) return opened.error();
     auto handle = std::make_unique<Handle>(inode->ino, std::move(object), true);
     handle->use_is_known = true;

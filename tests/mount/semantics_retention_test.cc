@@ -43,6 +43,13 @@ std::string kvfs_says(const std::vector<std::string>& words, int expected_code) 
     return out.str() + err.str();
 }
 
+void mount_small() { mount_up_with({.dram = "16MiB", .ssd_size = "64MiB"}); }
+
+void write_and_settle(const std::string& path, unsigned seed) {
+    write_file(path, pattern(kMiB, seed));
+    await_spilled(path);
+}
+
 }  // namespace
 
 TestSuite(semantics_retention, .init = mount_up, .fini = mount_down, .timeout = 120);
@@ -78,6 +85,32 @@ Test(semantics_retention, L1_use_and_a_restart_leave_a_time_to_live_as_it_is) {
         cr_expect(read_file(path) == pattern(kMiB, 1), "%d s after it was written", i);
     }
     cr_expect(eventually([&] { return !exists(path); }));
+}
+
+Test(semantics_retention, L2_files_of_low_priority_go_first_and_of_high_priority_last,
+     .init = mount_small) {
+    const std::string cheap = mounted->path("cheap"), dear = mounted->path("dear");
+    cr_assert_eq(::mkdir(dear.c_str(), 0755), 0);
+    kvfs_says({"priority", "high", dear}, 0);
+    write_and_settle(dear + "/first", 1);
+    cr_expect_eq(get(dear + "/first", "user.kvfs.priority"), "high");
+    for (int i = 0; i < 8; ++i) write_and_settle(mounted->path("old" + std::to_string(i)), 2);
+    cr_assert_eq(::mkdir(cheap.c_str(), 0755), 0);
+    for (int i = 0; i < 8; ++i) write_and_settle(cheap + "/" + std::to_string(i), 3);
+    kvfs_says({"priority", "-R", "low", cheap}, 0);
+    mounted->stop();  // a restart keeps the order
+    mounted->start();
+    int i = 0;
+    for (; exists(cheap + "/0"); ++i) {
+        cr_assert_lt(i, 200);
+        write_and_settle(mounted->path("n" + std::to_string(i)), 4);
+    }
+    cr_expect(exists(mounted->path("old0")), "it is older, and of normal priority");
+    for (; exists(mounted->path("old7")); ++i) {
+        cr_assert_lt(i, 400);
+        write_and_settle(mounted->path("n" + std::to_string(i)), 4);
+    }
+    cr_expect(read_file(dear + "/first") == pattern(kMiB, 1));
 }
 
 Test(semantics_retention, L3_evict_drops_a_file_or_takes_it_out_of_DRAM) {

@@ -168,6 +168,7 @@ Test(daemon_options, mistakes_are_named) {
     refuses({"--ssd", "/s", "--keep-awake", "", "/m"}, "keep-awake");
     refuses({"--ssd", "/s", "--keep-awake", "1s", "/m"}, "'1s'");
     refuses({"--ssd", "/s", "--log-level", "loud", "/m"}, "'loud'");
+    refuses({"--ssd", "/s", "--policy", "best", "/m"}, "no 'best'; there are lru, s3fifo, kvfs");
     refuses({"--ssd", "/s", "--socket", "", "/m"}, "--socket: is empty");
     refuses({"--ssd", "/s", "--socket", "/" + std::string(107, 'x'), "/m"}, "longer than 107");
 }

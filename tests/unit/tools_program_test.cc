@@ -43,12 +43,12 @@ Test(tools_program, tells_its_version_and_its_verbs) {
     cr_expect_eq(version.code, 0);
     cr_expect(version.out.starts_with("kvfs "));
     cr_expect_eq(help.code, 0);
-    for (const char* verb : {"ls", "du", "df", "stat", "replay", "bench"})
+    for (const char* verb : {"ls", "du", "df", "stat", "replay", "simulate", "bench"})
         cr_expect(mentions(help.out, std::string("\n  ") + verb), "%s", verb);
 }
 
 Test(tools_program, each_verb_has_help) {
-    for (const char* verb : {"ls", "du", "df", "stat", "replay", "bench"}) {
+    for (const char* verb : {"ls", "du", "df", "stat", "replay", "simulate", "bench"}) {
         const Outcome by_help = kvfs_with({"help", verb});
         const Outcome by_option = kvfs_with({verb, "--help"});
         cr_expect_eq(by_help.code, 0);
@@ -81,6 +81,12 @@ Test(tools_program, wrong_usage_is_told_on_stderr_and_exits_2) {
         {{"replay", "--time-scale=-1"}, "kvfs: replay: --time-scale"},
         {{"replay", "--limit", "many"}, "kvfs: replay: "},
         {{"replay", "--directory", "../x"}, "kvfs: replay: --directory"},
+        {{"simulate"}, "kvfs: simulate: give a TRACE, or --generate KIND"},
+        {{"simulate", "--policy", "lru,best", "x"}, "kvfs: simulate: --policy: no 'best'; there"},
+        {{"simulate", "--policy", "lru,", "x"}, "kvfs: simulate: --policy: 'lru,' is no list"},
+        {{"simulate", "--blocks", "0", "x"}, "kvfs: simulate: --blocks: '0' is not a number"},
+        {{"simulate", "--blocks", "many", "x"}, "kvfs: simulate: --blocks: 'many' is not a"},
+        {{"simulate", "--generate", "luck"}, "kvfs: simulate: --generate: no 'luck'; there are"},
         {{"bench", "--only", "luck"}, "kvfs: bench: --only: no 'luck'; there are read write"},
         {{"bench", "luck"}, "kvfs: bench: takes no operands"},
     };

@@ -1,0 +1,53 @@
+#include "fs/cache/eviction_order.h"
+
+#include <cassert>
+
+namespace kvfs {
+
+EvictionOrder::EvictionOrder(std::string_view policy) {
+    for (auto& one : by_priority_) {
+        one = make_policy(policy);
+        assert(one != nullptr);
+    }
+}
+
+EvictionPolicy& EvictionOrder::of(Priority priority) {
+    return *by_priority_[static_cast<std::size_t>(static_cast<int>(priority) + 1)];
+}
+
+void EvictionOrder::admitted(const FileUse& file, Priority priority) {
+    for (const Priority other : kPriorities)
+        if (other != priority && of(other).files() > 0) of(other).removed(file.id);
+    of(priority).admitted(file);
+}
+
+void EvictionOrder::used(const FileUse& file, Priority priority) { of(priority).used(file); }
+
+void EvictionOrder::removed(ObjectId id) {
+    for (const auto& policy : by_priority_)
+        if (policy->files() > 0) policy->removed(id);
+}
+
+std::vector<ObjectId> EvictionOrder::victims(std::size_t count) {
+    std::vector<ObjectId> all;
+    for (const auto& policy : by_priority_) {
+        if (all.size() == count || policy->files() == 0) continue;
+        const std::vector<ObjectId> some = policy->victims(count - all.size());
+        all.insert(all.end(), some.begin(), some.end());
+    }
+    return all;
+}
+
+std::size_t EvictionOrder::files() const {
+    std::size_t all = 0;
+    for (const auto& policy : by_priority_) all += policy->files();
+    return all;
+}
+
+void EvictionOrder::rank(ObjectId id, Priority priority) {
+    const std::size_t before = files();
+    removed(id);
+    if (files() < before) of(priority).admitted({.id = id});
+}
+
+}  // namespace kvfs
