@@ -102,6 +102,15 @@ gm_status gm_lookup(gm_ctx* ctx, const char* const* paths, uint32_t n, gm_stat* 
     });
 }
 
+gm_status gm_set(gm_ctx* ctx, const char* path, const char* key, const char* value) {
+    return guarded([&] {
+        if (ctx == nullptr || path == nullptr || key == nullptr || value == nullptr)
+            return invalid("gm_set: an argument is NULL");
+        const auto set = ctx->context->set(path, key, value);
+        return set ? gm_status{GM_OK} : fail(set.error());
+    });
+}
+
 gm_status gm_file_open_many(gm_ctx* ctx, const char* const* paths, uint32_t n, gm_file** files,
                             gm_stat* stats) {
     return guarded([&] {

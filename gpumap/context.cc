@@ -205,6 +205,14 @@ Result<std::vector<gm_stat>> Context::look_up(std::span<const char* const> paths
     return stats;
 }
 
+Status Context::set(const char* path, const char* key, const char* value) {
+    if (Status connected = check_connected(); !connected) return connected;
+    const Status set = daemon_->set(relative(path), key, value);
+    if (set) return {};
+    if (Status connected = check_connected(); !connected) return connected;
+    return Error{set.error().code, std::string(path) + ": " + key + " = " + value};
+}
+
 gm_file* Context::add_file(FileVersion version) {
     auto file = std::make_unique<gm_file>();
     file->context = this;

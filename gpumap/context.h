@@ -54,6 +54,7 @@ class Context {
 
     Result<std::vector<gm_stat>> look_up(std::span<const char* const> paths,
                                          std::vector<FileVersion>* versions);
+    Status set(const char* path, const char* key, const char* value);
     gm_file* add_file(FileVersion version);
     Result<gm_file*> create(std::string_view path, std::uint64_t size, bool make_directories);
     void close_file(gm_file* file);

@@ -284,6 +284,16 @@ Result<std::shared_ptr<const FileLease>> Daemon::draft(std::string_view path, st
     return draft.lease;
 }
 
+Status Daemon::set(std::string_view path, std::string_view key, std::string_view value) {
+    std::vector<std::byte> payload;
+    for (const std::string_view text : {path, key, value}) {
+        if (text.size() > protocol::kPathBytesMax) return Error{ENAMETOOLONG, "too long a path"};
+        append_path(payload, text);
+    }
+    const Answer answer = connection_.call(Op::set, 3, payload);
+    return answer.status == 0 ? Status() : Error{answer.status, {}};
+}
+
 void Daemon::publish(std::uint64_t lease, std::function<void(int)> done) {
     connection_.request(Op::publish, 1, bytes_of(lease),
                         [done = std::move(done)](const Answer& answer) { done(answer.status); });

@@ -76,6 +76,9 @@ class Daemon {
                std::function<void(int, std::uint64_t)> done);
     void release(std::span<const protocol::Release> releases);
 
+    /// Sets the attribute user.kvfs.`key` of `path`. Waits. Errors: the daemon's.
+    Status set(std::string_view path, std::string_view key, std::string_view value);
+
     /// Room for a new file; the lease is for writing. Waits. Errors: the daemon's.
     Result<std::shared_ptr<const FileLease>> draft(std::string_view path, std::uint64_t size,
                                                    std::uint32_t mode, bool make_directories);

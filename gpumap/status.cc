@@ -29,6 +29,7 @@ gm_status from_errno(int code) {
         case EPERM:
             return GM_EACCES;
         case EAGAIN:
+        case EBUSY:
         case EMFILE:
         case ENFILE:
             return GM_EAGAIN;

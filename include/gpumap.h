@@ -153,6 +153,17 @@ typedef struct gm_stat {
  */
 GM_API gm_status gm_lookup(gm_ctx* ctx, const char* const* paths, uint32_t n, gm_stat* stats);
 
+/**
+ * Tells the daemon what to do with the file or directory `path`, as setting its extended attribute
+ * user.kvfs.`key` does (kvfs(1) and SEMANTICS.md have all): "pin" ("1", "0"); "ttl", seconds
+ * without use after which it goes ("0": none); "priority" ("low", "normal", "high"); "evict"
+ * ("all", "dram"); "prefetch" ("dram"), which does not wait for it. Waits for the daemon. Errors:
+ * GM_ENOENT; GM_EACCES - not for this user to write, or only to be read; GM_EINVAL - the value does
+ * not parse, and nothing has changed; GM_ENOTSUP - no such key; GM_EAGAIN - evict: it is open,
+ * leased, pinned or being moved; GM_ENOSPC - prefetch: no room; GM_ENOTCONN.
+ */
+GM_API gm_status gm_set(gm_ctx* ctx, const char* path, const char* key, const char* value);
+
 enum {
     GM_CREATE = 1u,   /**< a draft, to be saved into */
     GM_MAKE_DIRS = 2u /**< with GM_CREATE: make the directories on the way, mode 0755 */

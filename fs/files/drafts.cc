@@ -84,6 +84,18 @@ Result<Lease> Files::lease(Ino ino, Fill fill) {
     return lease;
 }
 
+Status Files::set_control(std::string_view path, std::string_view key, std::string_view value,
+                          const Caller& caller) {
+    const auto found = resolve(path, caller);
+    if (!found) return found.error();
+    if (!allowed(found->inode, caller, kWrite)) return Error{EACCES};
+    const std::string name = "user.kvfs." + std::string(key);
+    if (Status set = set_xattr(found->inode.ino, name, value, Namespace::XattrMode::any); !set)
+        return set;
+    notifier_->changed({.ino = found->inode.ino});  // its time of change is another
+    return {};
+}
+
 Result<Files::Draft> Files::draft(std::string_view path, std::uint64_t size, std::uint32_t mode,
                                   const Caller& caller) {
     auto place = walk(path, caller);

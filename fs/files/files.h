@@ -168,6 +168,11 @@ class Files final : private Catalog {
     /// Errors: ENOENT - gone, or not sealed yet; EISDIR; and those of Cache::lease.
     Result<Lease> lease(Ino ino, Fill fill = Fill::running);
 
+    /// As set_xattr() of user.kvfs.`key`. Errors, too: as resolve(); EACCES - the caller may not
+    /// write it.
+    Status set_control(std::string_view path, std::string_view key, std::string_view value,
+                       const Caller& caller);
+
     /// Room in DRAM for a file that does not exist yet, to be filled by a mapper client.
     struct Draft {
         Ino parent = 0;

@@ -78,6 +78,8 @@ bool parse_payload(Request& request, Payload payload) {
                    (request.draft.flags & ~protocol::kMakeDirectories) == 0;
         case Op::await:
             return count == 1 && payload.take(request.await) && payload.empty();
+        case Op::set:
+            return count == 3 && payload.take_all_paths(count, request.paths);
         case Op::stats:
         case Op::bye:
             return count == 0 && payload.empty();

@@ -92,6 +92,8 @@ Status Session::answer(const Request& request) {
             return draft(request);
         case Op::await:
             return await(request);
+        case Op::set:
+            return set(request);
         case Op::publish:
             return publish(request);
         case Op::stats:
@@ -142,6 +144,13 @@ protocol::LookupEntry Session::look_up(std::string_view path) {
         return refuse(ENOENT);
     }
     return entry;
+}
+
+Status Session::set(const Request& request) {
+    Reply reply(socket_.get(), request.header);
+    const Status set =
+        files_.set_control(request.paths[0], request.paths[1], request.paths[2], peer_.caller);
+    return reply.finish(set ? 0 : set.error().code);
 }
 
 Status Session::statistics(const Request& request) {

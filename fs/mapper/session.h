@@ -64,6 +64,7 @@ class Session {
     Status lease(const Request& request);
     Status draft(const Request& request);
     Status await(const Request& request);
+    Status set(const Request& request);
     Status publish(const Request& request);
     Status statistics(const Request& request);
     void release(const Request& request);

@@ -20,6 +20,7 @@
 ///     release  count x Release                    none is sent
 ///     draft    DraftRequest, path                 records, see Entry; one lease among them
 ///     await    Await                              Landed
+///     set      path, key, value                   -
 ///     publish  uint64 lease                       uint64 inode
 ///     discard  count x uint64 lease               none is sent
 ///     stats    -                                  JSON text
@@ -62,6 +63,7 @@ enum class Op : std::uint16_t {
     stats = 8,
     bye = 9,
     await = 10,
+    set = 11,  ///< the attribute user.kvfs.KEY of a file or directory
 };
 
 /// Header::flags of a reply: another packet of it follows.

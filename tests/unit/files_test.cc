@@ -48,6 +48,15 @@ Together& fixture() {
 
 TestSuite(files, .timeout = 30);
 
+Test(files, only_who_may_write_a_file_tells_what_to_do_with_it) {
+    auto& on = fixture();
+    cr_assert(on.files->make(kRootIno, "f", {.mode = S_IFREG | 0644, .uid = 1, .gid = 2}).ok());
+    cr_expect(on.files->set_control("f", "ttl", "60", {.uid = 1, .gid = 7}).ok());
+    cr_expect_eq(on.files->set_control("f", "pin", "1", {.uid = 3, .gid = 2}).error().code, EACCES);
+    cr_expect_eq(on.files->set_control("g", "pin", "1", {.uid = 1, .gid = 2}).error().code, ENOENT);
+    cr_expect(on.files->set_control("f", "pin", "1", {}).ok(), "root");
+}
+
 Test(files, a_lease_on_what_a_record_tells_leaves_nothing_live) {
     auto& on = fixture();
     const Ino ino = on.files->make(kRootIno, "empty", kFile)->inode.ino;
