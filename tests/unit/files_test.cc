@@ -3,7 +3,9 @@
 #include <criterion/criterion.h>
 #include <sys/stat.h>
 
+#include <chrono>
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include "tests/support/memory_store.h"
@@ -47,6 +49,23 @@ Together& fixture() {
 }  // namespace
 
 TestSuite(files, .timeout = 30);
+
+Test(files, an_open_that_overtakes_a_close_lets_the_file_be_sealed_first) {
+    auto& on = fixture();
+    auto made = on.files->create(kRootIno, "f", kFile);
+    cr_assert(made.ok());
+    const Ino ino = made->attributes.inode.ino;
+    on.files->closing(*made->handle);
+    std::unique_ptr<kvfs::Handle> second;
+    std::thread opener([&] { second = *on.files->open(ino, {.write = true}); });
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+
+    on.files->release(std::move(made->handle));
+    opener.join();
+
+    cr_expect(on.files->lease(ino).ok(), "the second writer has not written");
+    on.files->release(std::move(second));
+}
 
 Test(files, only_who_may_write_a_file_tells_what_to_do_with_it) {
     auto& on = fixture();
