@@ -142,9 +142,13 @@ void Model::open_one() {
     struct stat before {
     }, now{};
     const bool was_there = ::stat(sides_[1].at(name).c_str(), &before) == 0;
-    // In the plain directory O_DIRECT would ask for alignment, and change nothing else. The kernel
-    // has no direct directories.
-    const int direct = any(3) == 0 && !(was_there && S_ISDIR(before.st_mode)) ? O_DIRECT : 0;
+    // In the plain directory O_DIRECT would ask for alignment, and change nothing else; and so
+    // would the kernel of a file that it may serve itself (K2). The kernel has no direct
+    // directories.
+    constexpr off_t kQuarterOfDram = 4 << 20;
+    const bool may_be_direct =
+        !was_there || (!S_ISDIR(before.st_mode) && before.st_size <= kQuarterOfDram);
+    const int direct = any(3) == 0 && may_be_direct ? O_DIRECT : 0;
     both(
         "open " + name + " flags " + std::to_string(flags | direct) + " as " + std::to_string(slot),
         [&](Side& s) {
