@@ -43,27 +43,6 @@ void unmount() {
     delete parts;
 }
 
-void sync_file(const std::string& path) {
-    const int fd = ::open(path.c_str(), O_RDONLY);
-    cr_assert_geq(fd, 0);
-    cr_assert_eq(::fsync(fd), 0);
-    ::close(fd);
-}
-
-/// Leaves a file on the store alone, by writing others until DRAM has no room for it.
-std::string make_cold_file() {
-    const std::string cold = parts->path("cold");
-    write_file(cold, pattern(2 * kMiB, 1));
-    sync_file(cold);
-    for (int i = 0; xattr_of(cold, "user.kvfs.resident") != "0"; ++i) {
-        cr_assert_lt(i, 100);
-        const std::string other = parts->path("other" + std::to_string(i));
-        write_file(other, pattern(kMiB, i));
-        sync_file(other);
-    }
-    return cold;
-}
-
 /// Readers of a file that the store does not give, all on this CPU.
 class StuckReaders {
   public:
@@ -97,7 +76,7 @@ void stay_on_this_cpu() {
 
 void a_hanging_store_holds_up_only_who_needs_it() {
     stay_on_this_cpu();
-    const std::string cold = make_cold_file();
+    const std::string cold = parts->make_cold_file();
     write_file(parts->path("warm"), "warm bytes");
     store->hang();
     StuckReaders readers(cold, 8);

@@ -2,7 +2,6 @@
 // is to take.
 #include <criterion/criterion.h>
 #include <fcntl.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -38,23 +37,6 @@ void tear_down() {
     delete parts;
 }
 
-void sync_file(const std::string& path) {
-    const int fd = ::open(path.c_str(), O_RDONLY);
-    cr_assert_geq(fd, 0);
-    cr_assert_eq(::fsync(fd), 0);
-    ::close(fd);
-}
-
-/// A file of 2 MiB that is on SSD only.
-std::string make_cold_file() {
-    const std::string cold = parts->path("cold");
-    write_file(cold, pattern(2 * kMiB, 1));
-    sync_file(cold);
-    cr_assert(
-        eventually([&] { return ::setxattr(cold.c_str(), "user.kvfs.evict", "dram", 4, 0) == 0; }));
-    return cold;
-}
-
 /// Writes files until one does not get all its room; returns that one's errno.
 int fill_dram() {
     const std::string bytes = pattern(kMiB, 2);
@@ -79,7 +61,7 @@ int fill_dram() {
 TestSuite(semantics_overload, .init = set_up, .fini = tear_down, .timeout = 60);
 
 Test(semantics_overload, O1_who_reads_does_not_wait_for_room_in_DRAM) {
-    const std::string cold = make_cold_file();
+    const std::string cold = parts->make_cold_file();
     write_file(parts->path("warm"), "warm bytes");
     store->hang_puts();
     cr_expect_eq(fill_dram(), ETIMEDOUT);

@@ -1,6 +1,9 @@
 #pragma once
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <sys/mount.h>
+#include <sys/xattr.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <filesystem>
@@ -13,6 +16,7 @@
 
 #include "fs/files/files.h"
 #include "fs/fuse/fuse_mount.h"
+#include "tests/support/mounted.h"
 #include "tests/support/temp_dir.h"
 
 namespace kvfs::tests {
@@ -64,6 +68,19 @@ struct MountedParts {
     MountedParts& operator=(const MountedParts&) = delete;
 
     std::string path(const std::string& name) const { return mountpoint + "/" + name; }
+
+    /// A file of 2 MiB, pattern(2 << 20, 1), that the store alone has.
+    std::string make_cold_file() const {
+        std::string cold = path("cold");
+        write_file(cold, pattern(2 << 20, 1));
+        const int fd = ::open(cold.c_str(), O_RDONLY);
+        cr_assert_geq(fd, 0);
+        cr_assert_eq(::fsync(fd), 0);
+        ::close(fd);
+        cr_assert(eventually(
+            [&] { return ::setxattr(cold.c_str(), "user.kvfs.evict", "dram", 4, 0) == 0; }));
+        return cold;
+    }
 
     std::string directory = make_temp_dir();
     std::string mountpoint = directory + "/mnt";
