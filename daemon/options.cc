@@ -11,6 +11,8 @@
 #include "daemon/memory.h"
 #include "daemon/settings.h"
 #include "fs/base/size.h"
+#include "fs/base/split.h"
+#include "fs/store/ssd_spec.h"
 
 namespace kvfs {
 namespace {
@@ -27,50 +29,10 @@ std::string absolute(const std::string& path, const Surroundings& surroundings) 
     return full.string();
 }
 
-/// Splits at commas; "\," is a comma.
-std::vector<std::string> split_at_commas(const std::string& text) {
-    std::vector<std::string> parts(1);
-    for (std::size_t i = 0; i < text.size(); ++i) {
-        if (text[i] == '\\' && i + 1 < text.size() && text[i + 1] == ',')
-            parts.back() += text[++i];
-        else if (text[i] == ',')
-            parts.emplace_back();
-        else
-            parts.back() += text[i];
-    }
-    return parts;
-}
-
 Result<Options::Ssd> parse_ssd(const Setting& setting, const Surroundings& surroundings) {
-    const auto parts = split_at_commas(setting.value);
-    if (parts.front().empty()) return setting.wrong("no directory given (write DIR[,size=SIZE])");
-    Options::Ssd ssd{.directory = absolute(parts.front(), surroundings)};
-    constexpr std::uint64_t kPage = 4096, kTransferMax = 1ULL << 30;
-    struct Known {
-        std::string_view name;
-        std::uint64_t* bytes;
-        std::uint64_t least, most;
-        const char* why;
-    };
-    const std::array<Known, 3> known{{
-        {"size=", &ssd.quota_bytes, 1, UINT64_MAX, "leaves no room for objects"},
-        {"request=", &ssd.request_bytes, kPage, kTransferMax, "is not within 4KiB and 1GiB"},
-        {"window=", &ssd.window_bytes, kPage, kTransferMax, "is not within 4KiB and 1GiB"},
-    }};
-    for (std::size_t i = 1; i < parts.size(); ++i) {
-        const auto one = std::ranges::find_if(
-            known, [&](const Known& each) { return parts[i].starts_with(each.name); });
-        if (one == known.end())
-            return setting.wrong("unknown sub-option '" + parts[i] +
-                                 "' (there are size=SIZE, request=SIZE and window=SIZE; write a "
-                                 "comma in a path as \\,)");
-        const auto size = parse_size(parts[i].substr(one->name.size()));
-        if (!size) return setting.wrong(size.error().what);
-        if (*size < one->least || *size > one->most)
-            return setting.wrong(parts[i] + " " + one->why);
-        *one->bytes = *size;
-    }
-    ssd.request_bytes = ssd.request_bytes / kPage * kPage;
+    auto ssd = parse_ssd_spec(setting.value);
+    if (!ssd) return setting.wrong(ssd.error().what);
+    ssd->directory = absolute(ssd->directory, surroundings);
     return ssd;
 }
 

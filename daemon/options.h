@@ -5,17 +5,13 @@
 #include <vector>
 
 #include "fs/base/result.h"
+#include "fs/store/ssd_store.h"
 
 namespace kvfs {
 
 /// What kvfsd was asked to do. All paths are absolute: a daemon leaves its working directory.
 struct Options {
-    struct Ssd {
-        std::string directory;
-        std::uint64_t quota_bytes = 0;            ///< 0: what the file system has free, less 5 %
-        std::uint64_t request_bytes = 512 << 10;  ///< of one read or write of its device
-        std::uint64_t window_bytes = 6 << 20;     ///< of reads under way for one file
-    };
+    using Ssd = SsdStore::Options;
 
     std::uint64_t dram_bytes = 0;
     std::vector<Ssd> ssds;    ///< at least one

@@ -26,17 +26,6 @@
 
 namespace kvfs {
 
-/// Bytes of a file, valid while the view lives.
-struct ReadView {
-    std::vector<std::span<const std::byte>> spans;  ///< in file order
-    std::shared_ptr<const void> keep;               ///< what holds the bytes
-    std::size_t size() const {
-        std::size_t total = 0;
-        for (const auto& span : spans) total += span.size();
-        return total;
-    }
-};
-
 /// Where the bytes of a sealed file are, and the promise that they stay while this lives.
 struct Lease {
     VolumeId volume = 0;

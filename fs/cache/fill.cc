@@ -5,9 +5,8 @@
 #include <optional>
 
 #include "fs/base/crc32c.h"
-#include "fs/base/mapping.h"
-#include "fs/cache/awaited.h"
 #include "fs/cache/cache.h"
+#include "fs/cache/checked_read.h"
 
 namespace kvfs {
 namespace {
@@ -186,38 +185,14 @@ void Cache::chunk_done(const std::shared_ptr<Fill>& fill, std::size_t chunk, std
 Result<ReadView> Cache::read_chunks(const std::shared_ptr<ObjectReader>& reader, ObjectId id,
                                     std::uint64_t size, const std::vector<std::uint32_t>& crcs,
                                     std::uint64_t offset, std::size_t length, Deadline until) {
-    // Without checksums there is no need for whole chunks.
-    const std::uint64_t step = crcs.empty() ? kBlockBytes : kChunkBytes;
-    const std::uint64_t from = offset / step * step;
-    const std::uint64_t to = std::min(size, (offset + length + step - 1) / step * step);
-    struct Landing {
-        std::shared_ptr<ObjectReader> reader;
-        Mapping memory;
-        Awaited end;
-    };
-    auto landing = std::make_shared<Landing>();
-    auto memory = Mapping::anonymous(aligned_up(to - from));
-    if (!memory) return memory.error();
-    landing->memory = std::move(*memory);
-    landing->reader = reader;
-    reader->read(from, landing->memory.bytes(),
-                 [landing](std::int64_t result) { landing->end.finish(result); });
-    const auto landed = landing->end.wait(until, "reading an object");
-    if (!landed) return landed.error();
-    if (*landed < to - from && !crcs.empty())
-        return Error{EIO, "its object could not be read whole"};
-    counters_.store_read_bytes += *landed;
-    for (std::uint64_t at = from; at < to && !crcs.empty(); at += kChunkBytes) {
-        const auto chunk = landing->memory.bytes().subspan(
-            at - from, std::min<std::uint64_t>(kChunkBytes, to - at));
-        if (crc32c(chunk) == crcs.at(at / kChunkBytes)) continue;
+    auto read = read_checked(reader, size, crcs, offset, length, until);
+    if (!read && read.error().code == EBADMSG) {
         corrupt(id, "object of inode " + std::to_string(id) + " has a bad checksum");
-        return Error{EIO, "checksum mismatch"};
+        return Error{EIO, read.error().what};
     }
-    // A file that is rewritten in place may have become shorter meanwhile.
-    const std::uint64_t end = std::min(offset + length, from + *landed);
-    if (end <= offset) return ReadView{};
-    return ReadView{{landing->memory.bytes().subspan(offset - from, end - offset)}, landing};
+    if (!read) return read.error();
+    counters_.store_read_bytes += read->read_bytes;
+    return std::move(read->view);
 }
 
 Result<ReadView> Cache::read_through(StoreTier& tier, ObjectId id, std::uint64_t size,

@@ -80,11 +80,11 @@ std::string map_advice(int rc, const std::string& directory, std::uint64_t map_b
 }  // namespace
 
 Result<std::unique_ptr<Environment>> Environment::open(const std::string& directory,
-                                                       std::uint64_t map_bytes) {
+                                                       std::uint64_t map_bytes, bool read_only) {
     MDB_env* env = nullptr;
     if (const int rc = mdb_env_create(&env); rc != 0) return error(rc, "mdb_env_create");
     // The owner comes first, so that every way out closes the handle.
-    std::unique_ptr<Environment> opened(new Environment(env, directory, map_bytes));
+    std::unique_ptr<Environment> opened(new Environment(env, directory, map_bytes, read_only));
     mdb_env_set_maxdbs(env, kMaxTables);
     mdb_env_set_maxreaders(env, kMaxReaders);
     if (const int rc = mdb_env_set_mapsize(env, map_bytes); rc != 0) {
@@ -93,7 +93,9 @@ Result<std::unique_ptr<Environment>> Environment::open(const std::string& direct
     // NOTLS: readers belong to the pool, not to threads. NORDAHEAD: keys come at random, and memory
     // is worth more as a cache of files than of their neighbours' names.
     constexpr unsigned kFlags = MDB_NOSYNC | MDB_WRITEMAP | MDB_NOTLS | MDB_NORDAHEAD;
-    const int rc = mdb_env_open(env, directory.c_str(), kFlags, 0600);
+    // NOLOCK: lock.mdb is for processes that share a database.
+    constexpr unsigned kFlagsReadOnly = MDB_RDONLY | MDB_NOLOCK | MDB_NOTLS | MDB_NORDAHEAD;
+    const int rc = mdb_env_open(env, directory.c_str(), read_only ? kFlagsReadOnly : kFlags, 0600);
     if (rc > 0) return Error{rc, map_advice(rc, directory, map_bytes)};
     if (rc != 0) return open_error(rc, "name database in " + directory);
     return opened;
@@ -108,10 +110,10 @@ Environment::~Environment() {
 
 Result<MDB_dbi> Environment::table(const char* name) {
     MDB_txn* txn = nullptr;
-    if (const int rc = mdb_txn_begin(env_, nullptr, 0, &txn); rc != 0)
+    if (const int rc = mdb_txn_begin(env_, nullptr, read_only_ ? MDB_RDONLY : 0, &txn); rc != 0)
         return open_error(rc, directory_);
     MDB_dbi table = 0;
-    if (const int rc = mdb_dbi_open(txn, name, MDB_CREATE, &table); rc != 0) {
+    if (const int rc = mdb_dbi_open(txn, name, read_only_ ? 0 : MDB_CREATE, &table); rc != 0) {
         mdb_txn_abort(txn);
         return open_error(rc, directory_ + ": table " + name);
     }

@@ -107,6 +107,7 @@ class FaultyStore final : public ObjectStore {
     Status scan(const std::function<bool(ObjectId, const ObjectLabel&)>& visit) override {
         return below_->scan(visit);
     }
+    Result<ObjectExtent> extent(ObjectId id) override { return below_->extent(id); }
     std::uint64_t capacity() const override { return below_->capacity(); }
 
   private:

@@ -76,6 +76,14 @@ class MemoryStore final : public ObjectStore {
         return {};
     }
 
+    Result<ObjectExtent> extent(ObjectId id) override {
+        MutexLock lock(mutex_);
+        const auto found = objects_.find(id);
+        if (found == objects_.end()) return Error{ENOENT, {}};
+        const std::uint64_t size = found->second.bytes->size();
+        return ObjectExtent{size, size, found->second.label.mtime_ns};
+    }
+
     std::uint64_t capacity() const override { return capacity_; }
 
   private:
