@@ -64,6 +64,7 @@ class Environment {
           map_bytes_(map_bytes),
           read_only_(read_only) {}
 
+    void read_ahead() const;
     Reader* take_reader();
     Status reserve(std::uint64_t room);
 
