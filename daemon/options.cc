@@ -78,6 +78,15 @@ Result<std::chrono::milliseconds> parse_keep_awake(const Settings& settings) {
     return std::chrono::milliseconds(count);
 }
 
+Result<std::uint64_t> parse_scrub(const Settings& settings, std::uint64_t otherwise) {
+    const auto text = single(settings, "scrub", "");
+    if (!text) return text.error();
+    if (text->empty()) return otherwise;
+    const auto rate = parse_size(*text);
+    if (!rate) return settings.at("scrub").front().wrong(rate.error().what);
+    return rate;
+}
+
 /// The DRAM tier's size: at least one slab's worth of units, see Arena.
 Result<std::uint64_t> parse_dram(const Settings& settings, const Surroundings& surroundings) {
     constexpr std::uint64_t least = 1 << 20;
@@ -158,6 +167,9 @@ Result<Options> interpret(const Settings& settings, const Surroundings& surround
     const auto timeout = parse_timeout(settings);
     if (!timeout) return timeout.error();
     options.io_timeout = *timeout;
+    const auto scrub = parse_scrub(settings, options.scrub_bytes_per_s);
+    if (!scrub) return scrub.error();
+    options.scrub_bytes_per_s = *scrub;
     const auto keep_awake = parse_keep_awake(settings);
     if (!keep_awake) return keep_awake.error();
     options.keep_awake = *keep_awake;

@@ -20,7 +20,8 @@ struct Options {
     std::vector<std::string> fuse_options;
     std::string log_level = "info";
     std::chrono::milliseconds io_timeout{30'000};
-    std::chrono::milliseconds keep_awake{50};  ///< 0: let CPUs sleep as they like
+    std::uint64_t scrub_bytes_per_s = 32 << 20;  ///< 0: no scrub
+    std::chrono::milliseconds keep_awake{50};    ///< 0: let CPUs sleep as they like
     bool no_mount = false;
     bool no_tuning = false;  ///< leave the kernel's switches alone
     bool foreground = false;

@@ -77,7 +77,10 @@ Status wire_tiers(const Options& options, Parts& parts) {
     if (!arena) return arena.error();
     register_memory(**arena, rings);
     parts.cache = std::make_unique<Cache>(*std::move(arena), std::move(stores),
-                                          Cache::Options{.io_timeout = options.io_timeout});
+                                          Cache::Options{
+                                              .io_timeout = options.io_timeout,
+                                              .scrub_bytes_per_s = options.scrub_bytes_per_s,
+                                          });
     auto files = Files::open(*parts.names, *parts.cache);
     if (!files) return files.error();
     parts.files = *std::move(files);

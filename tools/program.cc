@@ -15,8 +15,8 @@
 namespace kvfs {
 namespace {
 
-constexpr std::array<const Verb*, 7> kVerbs{&ls_verb,   &du_verb,     &df_verb,   &stat_verb,
-                                            &fsck_verb, &replay_verb, &bench_verb};
+constexpr std::array<const Verb*, 8> kVerbs{&ls_verb,   &du_verb,    &df_verb,     &stat_verb,
+                                            &fsck_verb, &drain_verb, &replay_verb, &bench_verb};
 
 const Verb* find_verb(const std::string& name) {
     const auto found = std::find_if(kVerbs.begin(), kVerbs.end(),

@@ -84,8 +84,11 @@ Status Cache::start_fill(const ObjectPtr& object, MutexLock& lock,
     const auto prepare = [&]() -> Status {
         if (fill->size > options_.file_bytes_max)
             return Error{ENOSPC, "more than one file may have in DRAM"};
-        auto reader = fill->tier->store->open(object->id);
-        if (!reader) return reader.error();
+        auto reader = open_stored(*object, fill->tier);
+        if (!reader) {
+            unreadable(*fill->tier, object->id, reader.error());
+            return Error{EIO, fill->tier->store->name() + " does not give its object"};
+        }
         fill->reader = std::move(*reader);
         for (;;) {
             if (auto memory = arena_->allocate(volume, fill->size)) {
@@ -100,14 +103,7 @@ Status Cache::start_fill(const ObjectPtr& object, MutexLock& lock,
     lock.lock();
     object->fill_starting = false;
     object->changed.notify_all();
-    if (!prepared) {
-        if (prepared.error().code == ENOENT) {
-            corrupt(object->id, fill->tier->store->name() + " has lost object of inode " +
-                                    std::to_string(object->id));
-            return Error{EIO, "its object is missing"};
-        }
-        return prepared;
-    }
+    if (!prepared) return prepared;
     if (object->state != Object::State::sealed || object->store == nullptr) return {};
     const std::size_t chunks = (fill->size + kChunkBytes - 1) / kChunkBytes;
     fill->chunks = std::vector<Fill::Chunk>(chunks);
@@ -154,7 +150,7 @@ void Cache::chunk_done(const std::shared_ptr<Fill>& fill, std::size_t chunk, std
     const std::uint64_t length = fill->length(chunk);
     Error error{state.error, {}};
     if (error.code != 0) {
-        store_failed(*fill->tier, fill->object->id, "reading", error);
+        unreadable(*fill->tier, fill->object->id, error);
         error = Error{EIO, fill->tier->store->name() + " could not be read"};
     } else {
         counters_.store_read_bytes += length;
@@ -182,25 +178,50 @@ void Cache::chunk_done(const std::shared_ptr<Fill>& fill, std::size_t chunk, std
     if (fill->chunks_left.fetch_sub(1) == 1 || error.code != 0) kick_evictor();
 }
 
-Result<ReadView> Cache::read_chunks(const std::shared_ptr<ObjectReader>& reader, ObjectId id,
-                                    std::uint64_t size, const std::vector<std::uint32_t>& crcs,
-                                    std::uint64_t offset, std::size_t length, Deadline until) {
+Result<ReadView> Cache::read_chunks(StoreTier& tier, const std::shared_ptr<ObjectReader>& reader,
+                                    ObjectId id, std::uint64_t size,
+                                    const std::vector<std::uint32_t>& crcs, std::uint64_t offset,
+                                    std::size_t length, Deadline until) {
     auto read = read_checked(reader, size, crcs, offset, length, until);
     if (!read && read.error().code == EBADMSG) {
         corrupt(id, "object of inode " + std::to_string(id) + " has a bad checksum");
         return Error{EIO, read.error().what};
     }
+    // Of a file that is rewritten in place, what can be read is worth keeping.
+    if (!read && !crcs.empty()) unreadable(tier, id, read.error());
     if (!read) return read.error();
     counters_.store_read_bytes += read->read_bytes;
     return std::move(read->view);
 }
 
-Result<ReadView> Cache::read_through(StoreTier& tier, ObjectId id, std::uint64_t size,
-                                     const std::vector<std::uint32_t>& crcs, std::uint64_t offset,
+Result<std::unique_ptr<ObjectReader>> Cache::open_stored(const Object& object, StoreTier*& tier) {
+    for (;;) {
+        auto reader = tier->store->open(object.id);
+        if (reader || reader.error().code != ENOENT) return reader;
+        const MutexLock lock(object.mutex);
+        if (object.store == nullptr || object.store == tier) return reader;
+        tier = object.store;
+    }
+}
+
+Result<ReadView> Cache::read_through(const ObjectPtr& object, std::uint64_t offset,
                                      std::size_t length, Deadline until) {
-    auto reader = tier.store->open(id);
-    if (!reader) return reader.error();
-    return read_chunks(std::move(*reader), id, size, crcs, offset, length, until);
+    StoreTier* tier = nullptr;
+    std::uint64_t size = 0;
+    std::vector<std::uint32_t> crcs;
+    {
+        const MutexLock lock(object->mutex);
+        if (object->store == nullptr) return Error{EIO, "the file was lost"};
+        tier = object->store;
+        size = object->size;
+        crcs = object->chunk_crcs;
+    }
+    auto reader = open_stored(*object, tier);
+    if (!reader) {
+        unreadable(*tier, object->id, reader.error());
+        return Error{EIO, tier->store->name() + " does not give its object"};
+    }
+    return read_chunks(*tier, std::move(*reader), object->id, size, crcs, offset, length, until);
 }
 
 }  // namespace kvfs

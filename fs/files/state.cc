@@ -12,7 +12,7 @@ namespace {
 constexpr std::string_view kPrefix = "user.kvfs.";
 constexpr std::array<std::string_view, 6> kFileState{"tier",   "resident", "hits",
                                                      "crc32c", "pin",      "scratch"};
-constexpr std::array<std::string_view, 2> kRootState{"stats", "socket"};
+constexpr std::array<std::string_view, 3> kRootState{"stats", "socket", "drain"};
 
 bool is_state(std::string_view name) { return name.starts_with(kPrefix); }
 
@@ -48,6 +48,7 @@ std::string Files::tier_of(Ino ino, std::uint64_t* dram_bytes) const {
 Result<std::string> Files::state_xattr(const Inode& inode, std::string_view key) {
     if (inode.ino == kRootIno && key == "stats") return statistics();
     if (inode.ino == kRootIno && key == "socket") return socket_path_;
+    if (inode.ino == kRootIno && key == "drain") return drained_stores();
     if (inode.is_directory() && key == "scratch") return std::string(inode.scratch ? "1" : "0");
     if (!inode.is_regular()) return Error{ENODATA};
     if (key == "pin") return std::string(inode.pinned ? "1" : "0");
@@ -78,6 +79,14 @@ Result<std::string> Files::state_xattr(const Inode& inode, std::string_view key)
     return Error{ENODATA};
 }
 
+/// The directories, a line each.
+std::string Files::drained_stores() const {
+    std::string all;
+    for (const auto& tier : cache_.usage())
+        if (tier.draining) all += tier.name.substr(tier.name.find(':') + 1) + "\n";
+    return all;
+}
+
 Result<std::string> Files::xattr(Ino ino, std::string_view name) {
     if (!is_state(name)) return names_.xattr(ino, name);
     const auto inode = names_.get(ino);
@@ -91,6 +100,7 @@ Status Files::set_xattr(Ino ino, std::string_view name, std::string_view value,
     const std::string_view key = name.substr(kPrefix.size());
     const auto inode = names_.get(ino);
     if (!inode) return inode.error();
+    if (ino == kRootIno && key == "drain") return cache_.drain("ssd:" + std::string(value), true);
     const bool pins = key == "pin" && inode->is_regular();
     if (pins || (key == "scratch" && inode->is_directory())) {
         if (value != "0" && value != "1") return Error{EINVAL};
@@ -116,6 +126,11 @@ Status Files::remove_xattr(Ino ino, std::string_view name) {
     const std::string_view key = name.substr(kPrefix.size());
     if (key == "pin" || key == "scratch")
         return set_xattr(ino, name, "0", Namespace::XattrMode::any);
+    if (ino == kRootIno && key == "drain") {
+        for (const auto& tier : cache_.usage())
+            if (tier.draining) static_cast<void>(cache_.drain(tier.name, false));
+        return {};
+    }
     return Error{EPERM};
 }
 
@@ -127,7 +142,9 @@ std::string Files::statistics() const {
                          {"capacity_bytes", tier.capacity},
                          {"used_bytes", tier.used},
                          {"files", tier.files},
-                         {"degraded", tier.degraded}});
+                         {"degraded", tier.degraded},
+                         {"degraded_reason", tier.degraded_reason},
+                         {"draining", tier.draining}});
     const CacheCounters& counted = cache_.counters();
     const auto counts = names_.counts();
     const std::chrono::duration<double> uptime = Clock::now() - started_;
@@ -154,7 +171,11 @@ std::string Files::statistics() const {
                      {"store_evictions", counted.store_evictions.load()},
                      {"checksum_errors", counted.checksum_errors.load()},
                      {"store_errors", counted.store_errors.load()},
-                     {"writer_waits", counted.writer_waits.load()}}}};
+                     {"writer_waits", counted.writer_waits.load()},
+                     {"scrubbed_bytes", counted.scrubbed_bytes.load()},
+                     {"scrub_errors", counted.scrub_errors.load()},
+                     {"scrub_rounds", counted.scrub_rounds.load()},
+                     {"drained_bytes", counted.drained_bytes.load()}}}};
     // Paths of stores may hold bytes that are no UTF-8.
     return all.dump(-1, ' ', false, Json::error_handler_t::replace);
 }

@@ -175,10 +175,11 @@ class Namespace {
     /// Stores the record, and the inode's size with it; nullopt removes the record. ENOENT when the
     /// inode is gone. Errors: EINVAL - not a regular file.
     Status set_placement(Ino ino, const std::optional<Placement>& placement);
-    /// Every file that a store has, with its attributes, orphans too, in inode order; stops when
+    /// Every file that a store has, from inode `from` on, orphans too, in inode order; stops when
     /// `visit` returns false. Damaged records are passed over: see check(). Not one snapshot: what
     /// changes meanwhile is seen before or after its change.
-    Status scan_placements(const std::function<bool(const Inode&, const Placement&)>& visit) const;
+    Status scan_placements(const std::function<bool(const Inode&, const Placement&)>& visit,
+                           Ino from = kRootIno) const;
 
     /// Recreates a file from what its object says of itself: missing directories on the way are
     /// made with the file's owner and mode 0700, so that a rebuild never widens access. The inode

@@ -67,9 +67,9 @@ Status Namespace::set_placement(Ino ino, const std::optional<Placement>& placeme
     return impl_->write(set, lmdb::room_for(placement->chunk_crcs.size() * sizeof(std::uint32_t)));
 }
 
-Status Namespace::scan_placements(
-    const std::function<bool(const Inode&, const Placement&)>& visit) const {
-    for (Ino from = kRootIno; from != 0;) {
+Status Namespace::scan_placements(const std::function<bool(const Inode&, const Placement&)>& visit,
+                                  Ino from) const {
+    while (from != 0) {
         // A snapshot of all would keep the pages of every change made during a long scan.
         const Result<Ino> next =
             impl_->read([&](const View& view) { return scan_some(view, from, visit); });

@@ -123,6 +123,10 @@ class ObjectStore {
     /// not for the data path. An object whose label cannot be read is given with an empty path.
     virtual Status scan(const std::function<bool(ObjectId, const ObjectLabel&)>& visit) = 0;
 
+    /// Whether the store is where it was: not the health of its device, but that it has not gone
+    /// as a whole. Errors: ENOENT, with a sentence - it has; what the file system says.
+    virtual Status present() { return {}; }
+
     /// Errors: ENOENT.
     virtual Result<ObjectExtent> extent(ObjectId id) = 0;
 

@@ -306,6 +306,13 @@ Status SsdStore::remove(ObjectId id) {
     return {};
 }
 
+Status SsdStore::present() {
+    const std::string identity = impl_->directory().path + "/kvfs.json";
+    if (::access(identity.c_str(), F_OK) == 0) return {};
+    if (errno == ENOENT || errno == ENOTDIR) return Error{ENOENT, "the directory is gone"};
+    return errno_error(identity);
+}
+
 Result<ObjectExtent> SsdStore::extent(ObjectId id) { return extent_of(impl_->files().path_of(id)); }
 
 Result<std::vector<std::string>> SsdStore::leftovers() { return impl_->files().leftovers(); }

@@ -53,6 +53,7 @@ class SsdStore final : public ObjectStore {
     Status relabel(ObjectId id, const ObjectLabel& label) override;
     Status remove(ObjectId id) override;
     Status scan(const std::function<bool(ObjectId, const ObjectLabel&)>& visit) override;
+    Status present() override;
     Result<ObjectExtent> extent(ObjectId id) override;
     Result<std::vector<std::string>> leftovers() override;
     std::uint64_t capacity() const override;

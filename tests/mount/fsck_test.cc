@@ -7,7 +7,6 @@
 
 #include <cerrno>
 #include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -16,6 +15,7 @@
 #include <vector>
 
 #include "tests/support/mounted.h"
+#include "tests/support/second_ssd.h"
 #include "tools/program.h"
 
 using namespace kvfs::tests;
@@ -31,13 +31,6 @@ struct Outcome {
     std::string out;
     std::string err;
 };
-
-/// Beside the mount's own, with a name by which what killed tests leave is found.
-std::string second_ssd() {
-    const char* wanted = std::getenv("KVFS_TEST_DIR");
-    return std::string(wanted != nullptr ? wanted : "/var/tmp") + "/kvfs-test." +
-           std::to_string(::getpid()) + ".ssd2";
-}
 
 Outcome fsck(std::vector<std::string> more = {}, bool both = false) {
     std::vector<std::string> words{"fsck", "--ssd", mounted->ssd() + ",size=1GiB"};
@@ -83,7 +76,7 @@ void set_up() { make_files({}); }
 void set_up_on_two() { make_files({.arguments = {"--ssd", second_ssd()}}); }
 void tear_down_two() {
     mount_down();
-    stdfs::remove_all(second_ssd());
+    remove_second_ssd();
 }
 
 std::string object_of_a() { return mounted->object(inode_of_a); }

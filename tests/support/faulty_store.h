@@ -50,6 +50,13 @@ class FaultyStore final : public ObjectStore {
         hanging_ = false;
         changed_.notify_all();
     }
+    /// As a directory that is removed, or whose file system is unmounted: nothing is found there
+    /// any more.
+    void vanish() {
+        MutexLock lock(mutex_);
+        gone_ = true;
+        faults_ = {.put_fails = 1, .open_fails = 1, .error = ENOENT};
+    }
     /// Puts and reads that were begun and have not ended.
     unsigned pending() const {
         MutexLock lock(mutex_);
@@ -106,6 +113,10 @@ class FaultyStore final : public ObjectStore {
     Status remove(ObjectId id) override { return below_->remove(id); }
     Status scan(const std::function<bool(ObjectId, const ObjectLabel&)>& visit) override {
         return below_->scan(visit);
+    }
+    Status present() override {
+        MutexLock lock(mutex_);
+        return gone_ ? Status(Error{ENOENT, "the store is gone"}) : Status{};
     }
     Result<ObjectExtent> extent(ObjectId id) override { return below_->extent(id); }
     std::uint64_t capacity() const override { return below_->capacity(); }
@@ -191,6 +202,7 @@ class FaultyStore final : public ObjectStore {
     Faults faults_ GUARDED_BY(mutex_);
     std::mt19937_64 random_ GUARDED_BY(mutex_);
     bool hanging_ GUARDED_BY(mutex_) = false;
+    bool gone_ GUARDED_BY(mutex_) = false;
     unsigned pending_ GUARDED_BY(mutex_) = 0;
     const std::unique_ptr<ObjectStore> below_;
     Worker device_{"faulty-store"};  ///< last: its thread uses the members above

@@ -127,6 +127,16 @@ Test(namespace_check, counts_of_a_directory_are_set_right) {
     cr_expect_eq(get(folder_ino).nlink, 2);
 }
 
+Test(namespace_check, counts_of_the_root_are_set_right) {
+    damage([](Edit& edit) {
+        Inode root = *edit.inode(kRootIno);
+        root.size = 3;
+        return edit.put_inode(root);
+    });
+    expect_found_and_mended(Fault::Kind::wrong_counts, kRootIno);
+    cr_expect_eq(get(kRootIno).size, 1);
+}
+
 Test(namespace_check, the_number_of_directories_is_set_right) {
     damage([](Edit& edit) { return edit.count_directories(40); });
     expect_found_and_mended(Fault::Kind::wrong_total, 0);

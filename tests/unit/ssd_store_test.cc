@@ -10,8 +10,8 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 #include <set>
+#include <sstream>
 #include <string>
 
 #include "tests/support/store_calls.h"
@@ -301,10 +301,9 @@ Test(ssd_store, leftovers_are_what_is_of_no_object) {
     const auto store = open_store(directory);
     const Mapping bytes = patterned(10, 7);
     cr_assert(put_now(*store, kId, long_label(1), {bytes.bytes().first(10)}).ok());
-    const std::set<std::string> wrong{directory + kObject + ".00000000",
-                                      directory + "/objects/bc/de/ffffffffffbcdef0.00000000",
-                                      directory + "/objects/bc/0000000000000001",
-                                      directory + "/tmp/0000000000000001.0"};
+    const std::set<std::string> wrong{
+        directory + kObject + ".00000000", directory + "/objects/bc/de/ffffffffffbcdef0.00000000",
+        directory + "/objects/bc/0000000000000001", directory + "/tmp/0000000000000001.0"};
     for (const std::string& path : wrong) write_file(path, "{}");
 
     const auto found = scan_all(*store);
