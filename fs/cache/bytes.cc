@@ -311,7 +311,7 @@ Result<Lease> Cache::lease(const ObjectPtr& object) {
     auto reader = open_stored(*object, store);
     if (!reader) {
         unreadable(*store, object->id, reader.error());
-        return Error{ENOENT, "lost"};
+        return reader.error();
     }
     lease.reader = std::move(*reader);
     return lease;

@@ -333,7 +333,8 @@ class Cache {
     std::uint64_t evict_from_store(StoreTier& tier, std::uint64_t bytes);
     std::uint64_t lose(StoreTier* tier, ObjectId id, bool only_if_idle);
     /// The store that a file of `bytes` should go to, with the bytes charged; null: none has room.
-    StoreTier* charge_store(std::uint64_t bytes);
+    /// Never `except`.
+    StoreTier* charge_store(std::uint64_t bytes, const StoreTier* except = nullptr);
     void degrade(StoreTier& tier, const std::string& reason);
     bool charge(StoreTier& tier, std::uint64_t bytes);
     StoreTier* store_of(std::uint64_t store_uid) const;

@@ -130,7 +130,8 @@ void Cache::move_sealed(StoreTier& from, const ObjectPtr& object) {
         move->version = object->version;
     }
     const Status read = read_for(*move, object->id);
-    if (read) move->to = charge_store(move->record.size);
+    // Draining may just have been stopped: then this one, too, would be a store to go to.
+    if (read) move->to = charge_store(move->record.size, &from);
     if (move->to == nullptr) {
         {
             const MutexLock lock(object->mutex);
@@ -149,8 +150,10 @@ void Cache::move_sealed(StoreTier& from, const ObjectPtr& object) {
                              moved(*object, *move, std::move(status));
                              move->end.finish(0);
                          });
-    // One that is not over in time goes on, and ends by itself.
-    if (!move->end.wait(deadline(), "moving an object")) return;
+    // However long it takes: moved() uses both stores, and the cache's end waits for this thread.
+    while (!move->end.wait(deadline(), "moving an object"))
+        spdlog::warn("{}: an object that is moved there has not arrived yet",
+                     move->to->store->name());
     give_up_old(*object, *move);
 }
 

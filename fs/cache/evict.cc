@@ -89,7 +89,7 @@ bool Cache::charge(StoreTier& tier, std::uint64_t bytes) {
     }
 }
 
-StoreTier* Cache::charge_store(std::uint64_t bytes) {
+StoreTier* Cache::charge_store(std::uint64_t bytes, const StoreTier* except) {
     struct Choice {
         bool busy;    ///< it has its part of the spills that may be under way
         double fill;  ///< so that stores fill in proportion to their sizes
@@ -98,7 +98,7 @@ StoreTier* Cache::charge_store(std::uint64_t bytes) {
     std::vector<Choice> choices;
     const std::size_t share = (kSpillsInFlightMax + stores_.size() - 1) / stores_.size();
     for (const auto& tier : stores_) {
-        if (!healthy(*tier) || tier->draining) continue;
+        if (!healthy(*tier) || tier->draining || tier.get() == except) continue;
         const MutexLock lock(tier->mutex);
         const double fill =
             static_cast<double>(tier->used) / static_cast<double>(tier->store->capacity() + 1);
@@ -249,6 +249,7 @@ void Cache::corrupt(ObjectId id, const std::string& what) {
 void Cache::unreadable(StoreTier& tier, ObjectId id, const Error& error) {
     constexpr std::array kLost{ENOENT, ENOTDIR, EIO,     ENXIO,   ENODEV,
                                ESTALE, EUCLEAN, EBADMSG, ENODATA, EREMOTEIO};
+    if (error.code == EMFILE || error.code == ENFILE || error.code == ENOMEM) return;  // our own
     const bool lost = std::find(kLost.begin(), kLost.end(), error.code) != kLost.end();
     const Status there = error.code == ENOENT ? tier.store->present() : Status{};
     if (!there)

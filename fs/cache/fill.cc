@@ -17,6 +17,11 @@ std::uint64_t aligned_up(std::uint64_t bytes) {
     return (bytes + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
 }
 
+/// For who reads a file that is there, by its name.
+Error unread(const Error& error) {
+    return error.code == ENOENT ? Error{EIO, "its object is missing"} : error;
+}
+
 }  // namespace
 
 /// One fill: the content, the object being read, and what each chunk still waits for.
@@ -87,7 +92,7 @@ Status Cache::start_fill(const ObjectPtr& object, MutexLock& lock,
         auto reader = open_stored(*object, fill->tier);
         if (!reader) {
             unreadable(*fill->tier, object->id, reader.error());
-            return Error{EIO, fill->tier->store->name() + " does not give its object"};
+            return unread(reader.error());
         }
         fill->reader = std::move(*reader);
         for (;;) {
@@ -219,7 +224,7 @@ Result<ReadView> Cache::read_through(const ObjectPtr& object, std::uint64_t offs
     auto reader = open_stored(*object, tier);
     if (!reader) {
         unreadable(*tier, object->id, reader.error());
-        return Error{EIO, tier->store->name() + " does not give its object"};
+        return unread(reader.error());
     }
     return read_chunks(*tier, std::move(*reader), object->id, size, crcs, offset, length, until);
 }

@@ -317,7 +317,7 @@ void Cache::move_scratch(StoreTier& from, const ObjectPtr& object) {
         record = record_of(*object);
         object->converting = true;  // holds off who would write to it
     }
-    StoreTier* const to = charge_store(record.held_bytes);
+    StoreTier* const to = charge_store(record.held_bytes, &from);
     std::shared_ptr<ObjectFile> file;
     const auto copied = [&]() -> Status {
         if (to == nullptr) return Error{ENOSPC, "no other store has room"};

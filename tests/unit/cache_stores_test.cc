@@ -174,6 +174,24 @@ Test(cache_stores, the_only_one_cannot_be_drained_and_an_unknown_one_is_refused)
     cr_expect_eq(on.cache->drain(tier(on, 1).name, true).error().code, EBUSY);
 }
 
+Test(cache_stores, a_move_that_draining_was_stopped_under_goes_elsewhere_all_the_same) {
+    auto& on = stores_of({1024 * kMiB, 32 * kMiB});
+    for (const ObjectId id : {1, 2}) on.store_file(id, kMiB);
+    cr_assert_eq(on.catalog.find_object(1)->store_uid, 1);
+    cr_assert_eq(on.catalog.find_object(2)->store_uid, 2);
+    on.stores[0]->hang();
+    cr_assert(on.cache->drain(tier(on, 0).name, true).ok());
+    cr_assert(eventually([&] { return on.stores[0]->pending() == 1; }), "nothing is moved");
+    cr_assert(on.cache->drain(tier(on, 0).name, false).ok());  // now it would be the first choice
+
+    on.stores[0]->release();
+
+    cr_assert(eventually([&] { return on.cache->counters().drained_bytes > 0; }));
+    cr_expect_eq(on.catalog.find_object(1)->store_uid, 2);
+    cr_expect(on.stores[1]->extent(1).ok());
+    cr_expect(on.intact(1, kMiB));
+}
+
 Test(cache_stores, a_damaged_file_is_dropped_and_not_moved) {
     auto& on = stores_of({64 * kMiB, 64 * kMiB});
     fill(on, 8, kOdd);
