@@ -11,7 +11,9 @@
 #include "daemon/memory.h"
 #include "daemon/settings.h"
 #include "fs/base/size.h"
+#include "fs/base/split.h"
 #include "fs/cache/policy.h"
+#include "fs/store/ssd_spec.h"
 
 namespace kvfs {
 namespace {
@@ -28,50 +30,10 @@ std::string absolute(const std::string& path, const Surroundings& surroundings) 
     return full.string();
 }
 
-/// Splits at commas; "\," is a comma.
-std::vector<std::string> split_at_commas(const std::string& text) {
-    std::vector<std::string> parts(1);
-    for (std::size_t i = 0; i < text.size(); ++i) {
-        if (text[i] == '\\' && i + 1 < text.size() && text[i + 1] == ',')
-            parts.back() += text[++i];
-        else if (text[i] == ',')
-            parts.emplace_back();
-        else
-            parts.back() += text[i];
-    }
-    return parts;
-}
-
 Result<Options::Ssd> parse_ssd(const Setting& setting, const Surroundings& surroundings) {
-    const auto parts = split_at_commas(setting.value);
-    if (parts.front().empty()) return setting.wrong("no directory given (write DIR[,size=SIZE])");
-    Options::Ssd ssd{.directory = absolute(parts.front(), surroundings)};
-    constexpr std::uint64_t kPage = 4096, kTransferMax = 1ULL << 30;
-    struct Known {
-        std::string_view name;
-        std::uint64_t* bytes;
-        std::uint64_t least, most;
-        const char* why;
-    };
-    const std::array<Known, 3> known{{
-        {"size=", &ssd.quota_bytes, 1, UINT64_MAX, "leaves no room for objects"},
-        {"request=", &ssd.request_bytes, kPage, kTransferMax, "is not within 4KiB and 1GiB"},
-        {"window=", &ssd.window_bytes, kPage, kTransferMax, "is not within 4KiB and 1GiB"},
-    }};
-    for (std::size_t i = 1; i < parts.size(); ++i) {
-        const auto one = std::ranges::find_if(
-            known, [&](const Known& each) { return parts[i].starts_with(each.name); });
-        if (one == known.end())
-            return setting.wrong("unknown sub-option '" + parts[i] +
-                                 "' (there are size=SIZE, request=SIZE and window=SIZE; write a "
-                                 "comma in a path as \\,)");
-        const auto size = parse_size(parts[i].substr(one->name.size()));
-        if (!size) return setting.wrong(size.error().what);
-        if (*size < one->least || *size > one->most)
-            return setting.wrong(parts[i] + " " + one->why);
-        *one->bytes = *size;
-    }
-    ssd.request_bytes = ssd.request_bytes / kPage * kPage;
+    auto ssd = parse_ssd_spec(setting.value);
+    if (!ssd) return setting.wrong(ssd.error().what);
+    ssd->directory = absolute(ssd->directory, surroundings);
     return ssd;
 }
 
@@ -115,6 +77,15 @@ Result<std::chrono::milliseconds> parse_keep_awake(const Settings& settings) {
             .front()
             .wrong("'" + *text + "' is not a whole number of milliseconds from 0 to 10000");
     return std::chrono::milliseconds(count);
+}
+
+Result<std::uint64_t> parse_scrub(const Settings& settings, std::uint64_t otherwise) {
+    const auto text = single(settings, "scrub", "");
+    if (!text) return text.error();
+    if (text->empty()) return otherwise;
+    const auto rate = parse_size(*text);
+    if (!rate) return settings.at("scrub").front().wrong(rate.error().what);
+    return rate;
 }
 
 /// The DRAM tier's size: at least one slab's worth of units, see Arena.
@@ -197,6 +168,9 @@ Result<Options> interpret(const Settings& settings, const Surroundings& surround
     const auto timeout = parse_timeout(settings);
     if (!timeout) return timeout.error();
     options.io_timeout = *timeout;
+    const auto scrub = parse_scrub(settings, options.scrub_bytes_per_s);
+    if (!scrub) return scrub.error();
+    options.scrub_bytes_per_s = *scrub;
     const auto keep_awake = parse_keep_awake(settings);
     if (!keep_awake) return keep_awake.error();
     options.keep_awake = *keep_awake;

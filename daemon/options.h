@@ -5,17 +5,13 @@
 #include <vector>
 
 #include "fs/base/result.h"
+#include "fs/store/ssd_store.h"
 
 namespace kvfs {
 
 /// What kvfsd was asked to do. All paths are absolute: a daemon leaves its working directory.
 struct Options {
-    struct Ssd {
-        std::string directory;
-        std::uint64_t quota_bytes = 0;            ///< 0: what the file system has free, less 5 %
-        std::uint64_t request_bytes = 512 << 10;  ///< of one read or write of its device
-        std::uint64_t window_bytes = 6 << 20;     ///< of reads under way for one file
-    };
+    using Ssd = SsdStore::Options;
 
     std::uint64_t dram_bytes = 0;
     std::vector<Ssd> ssds;    ///< at least one
@@ -25,7 +21,8 @@ struct Options {
     std::string log_level = "info";
     std::string policy = "lru";  ///< of eviction, in every tier
     std::chrono::milliseconds io_timeout{30'000};
-    std::chrono::milliseconds keep_awake{50};  ///< 0: let CPUs sleep as they like
+    std::uint64_t scrub_bytes_per_s = 32 << 20;  ///< 0: no scrub
+    std::chrono::milliseconds keep_awake{50};    ///< 0: let CPUs sleep as they like
     bool no_mount = false;
     bool no_tuning = false;  ///< leave the kernel's switches alone
     bool foreground = false;

@@ -42,6 +42,9 @@ po::options_description common_keys() {
                        "which file leaves a full tier first: lru, s3fifo or kvfs (default: lru)");
     keys.add_options()("io-timeout", text("SECONDS"),
                        "bound on every wait for a device, 1 to 3600 (default: 30)");
+    keys.add_options()("scrub", text("RATE"),
+                       "bytes a second that are read from SSD in the background, to find damage "
+                       "(default: 32MiB; 0: none)");
     keys.add_options()("keep-awake", text("MS"),
                        "for so many milliseconds after a request, idle CPUs may not sleep deeply, "
                        "0 to 10000 (default: 50)");

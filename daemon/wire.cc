@@ -6,9 +6,9 @@
 #include <utility>
 #include <vector>
 
-#include "daemon/rebuild.h"
 #include "fs/base/log.h"
 #include "fs/base/size.h"
+#include "fs/files/rebuild.h"
 #include "fs/store/arena.h"
 #include "fs/store/ssd_store.h"
 
@@ -62,10 +62,7 @@ Status wire_tiers(const Options& options, Parts& parts) {
     Stores stores;
     std::vector<Ring*> rings;
     for (const auto& ssd : options.ssds) {
-        auto store = SsdStore::open({.directory = ssd.directory,
-                                     .quota_bytes = ssd.quota_bytes,
-                                     .request_bytes = ssd.request_bytes,
-                                     .window_bytes = ssd.window_bytes});
+        auto store = SsdStore::open(ssd);
         if (!store) return store.error();
         rings.push_back(&(*store)->ring());
         stores.push_back(*std::move(store));
@@ -79,9 +76,12 @@ Status wire_tiers(const Options& options, Parts& parts) {
     auto arena = Arena::create({.bytes = options.dram_bytes});
     if (!arena) return arena.error();
     register_memory(**arena, rings);
-    parts.cache = std::make_unique<Cache>(
-        *std::move(arena), std::move(stores),
-        Cache::Options{.io_timeout = options.io_timeout, .policy = options.policy});
+    parts.cache = std::make_unique<Cache>(*std::move(arena), std::move(stores),
+                                          Cache::Options{
+                                              .io_timeout = options.io_timeout,
+                                              .policy = options.policy,
+                                              .scrub_bytes_per_s = options.scrub_bytes_per_s,
+                                          });
     auto files = Files::open(*parts.names, *parts.cache);
     if (!files) return files.error();
     parts.files = *std::move(files);

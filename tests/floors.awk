@@ -14,7 +14,7 @@ BEGIN {
     sees["fs/fuse"]   = base " fs/io fs/store fs/cache fs/names fs/files"
     sees["fs/mapper"] = base " fs/io fs/store fs/cache fs/names fs/files"
     sees["gpumap"]    = base " fs/io"
-    sees["tools"]     = base " fs/io fs/store fs/cache"
+    sees["tools"]     = base " fs/io fs/store fs/cache fs/names fs/files"
     sees["daemon"]    = base " fs/io fs/store fs/cache fs/names fs/files fs/fuse fs/mapper"
 
     # Libraries that one folder alone may include.

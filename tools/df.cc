@@ -25,6 +25,14 @@ Json tiers_of(const Json& statistics) {
     return tiers;
 }
 
+std::string state_of(const Json& tier) {
+    std::string state = tier.value("draining", false) ? "draining" : "";
+    if (tier.value("degraded", false))
+        state += (state.empty() ? "degraded: " : ", degraded: ") +
+                 tier.value("degraded_reason", std::string("?"));
+    return state.empty() ? "ok" : state;
+}
+
 void add_rows(const Json& mount, Table& table) {
     table.add_heading(mount.value("mount", ""));
     for (const Json& tier : mount["tiers"]) {
@@ -33,8 +41,7 @@ void add_rows(const Json& mount, Table& table) {
         table.add({"  " + tier.value("name", "?"), format_size(capacity), format_size(used),
                    format_size(number_of(tier, "free_bytes")),
                    format_percent(static_cast<double>(used), static_cast<double>(capacity)),
-                   format_count(number_of(tier, "files")),
-                   tier.value("degraded", false) ? "degraded" : "ok"});
+                   format_count(number_of(tier, "files")), state_of(tier)});
     }
     const auto names = mount.find("names");
     if (names == mount.end()) return;

@@ -70,6 +70,8 @@ extern const Verb prefetch_verb;
 extern const Verb replay_verb;
 extern const Verb bench_verb;
 extern const Verb simulate_verb;
+extern const Verb fsck_verb;
+extern const Verb drain_verb;
 
 /// "kvfs: VERB: MESSAGE", on a line of its own.
 void complain(Io& io, std::string_view verb, std::string_view message);

@@ -37,10 +37,11 @@ Result<ReadView> Cache::read(const ObjectPtr& object, std::uint64_t offset, std:
         if (wanted == 0) return ReadView{};
         if (object->state == Object::State::scratch) {
             auto file = scratch_file(*object);
+            StoreTier& tier = *object->store;
             const std::uint64_t size = object->size;
             lock.unlock();
             if (!file) return file.error();
-            return read_chunks(*file, object->id, size, {}, offset, wanted, until);
+            return read_chunks(tier, *file, object->id, size, {}, offset, wanted, until);
         }
         if (object->content != nullptr) {
             const std::shared_ptr<Content> content = Content::hold(object->content);
@@ -66,11 +67,8 @@ Result<ReadView> Cache::read(const ObjectPtr& object, std::uint64_t offset, std:
         }
         if (filling.error().code != ENOSPC) return filling.error();
         // DRAM is full of what may not go yet: serve this read past it.
-        StoreTier& tier = *object->store;
-        const std::uint64_t size = object->size;
-        const std::vector<std::uint32_t> crcs = object->chunk_crcs;
         lock.unlock();
-        return read_through(tier, object->id, size, crcs, offset, wanted, until);
+        return read_through(object, offset, wanted, until);
     }
 }
 
@@ -319,8 +317,11 @@ Result<Lease> Cache::lease(const ObjectPtr& object, Fill fill) {
     used(*object, hit, lease.content != nullptr && lease.content->whole(), store);
     if (lease.content != nullptr || lease.size == 0) return lease;
     if (store == nullptr) return Error{ENOENT, "lost"};
-    auto reader = store->store->open(object->id);
-    if (!reader) return reader.error();
+    auto reader = open_stored(*object, store);
+    if (!reader) {
+        unreadable(*store, object->id, reader.error());
+        return reader.error();
+    }
     lease.reader = std::move(*reader);
     return lease;
 }

@@ -24,6 +24,8 @@ void Cache::start(Catalog& catalog) {
     catalog_ = &catalog;
     spiller_ = std::thread([this] { spiller(); });
     evictor_ = std::thread([this] { evictor(); });
+    keeper_ = std::thread([this] { keeper(); });
+    if (options_.scrub_bytes_per_s > 0) scrubber_ = std::thread([this] { scrubber(); });
 }
 
 void Cache::purge(ObjectId id) {
@@ -324,12 +326,13 @@ std::vector<Cache::TierUsage> Cache::usage() const {
     std::vector<TierUsage> tiers;
     {
         const MutexLock lock(dram_mutex_);
-        tiers.push_back({"dram", arena_->capacity(), arena_->used(), dram_order_.files(), false});
+        tiers.push_back({"dram", arena_->capacity(), arena_->used(), dram_order_.files()});
     }
     for (const auto& tier : stores_) {
         const MutexLock lock(tier->mutex);
+        const bool degraded = !healthy(*tier);
         tiers.push_back({tier->store->name(), tier->store->capacity(), tier->used, tier->files,
-                         !healthy(*tier)});
+                         degraded, degraded ? tier->failure : "", tier->draining});
     }
     return tiers;
 }

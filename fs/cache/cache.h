@@ -26,17 +26,6 @@
 
 namespace kvfs {
 
-/// Bytes of a file, valid while the view lives.
-struct ReadView {
-    std::vector<std::span<const std::byte>> spans;  ///< in file order
-    std::shared_ptr<const void> keep;               ///< what holds the bytes
-    std::size_t size() const {
-        std::size_t total = 0;
-        for (const auto& span : spans) total += span.size();
-        return total;
-    }
-};
-
 /// Where the bytes of a sealed file are, and the promise that they stay while this lives.
 struct Lease {
     VolumeId volume = 0;
@@ -61,6 +50,10 @@ struct StoreTier {
     EvictionOrder order GUARDED_BY(mutex);
     std::uint64_t used GUARDED_BY(mutex) = 0;
     std::uint64_t files GUARDED_BY(mutex) = 0;
+    unsigned spills GUARDED_BY(mutex) = 0;            ///< being written to it right now
+    std::string failure GUARDED_BY(mutex);            ///< the last one, for people
+    std::uint64_t drain_moves GUARDED_BY(mutex) = 0;  ///< bytes that may displace others elsewhere
+    std::atomic<bool> draining = false;               ///< nothing new comes here
     /// Steady-clock nanoseconds until which the store is not written to, after it failed; 0:
     /// healthy.
     std::atomic<std::int64_t> degraded_until_ns = 0;
@@ -84,6 +77,10 @@ struct CacheCounters {
     std::atomic<std::uint64_t> checksum_errors = 0;
     std::atomic<std::uint64_t> store_errors = 0;
     std::atomic<std::uint64_t> writer_waits = 0;  ///< reservations that had to wait for room
+    std::atomic<std::uint64_t> scrubbed_bytes = 0;
+    std::atomic<std::uint64_t> scrub_errors = 0;   ///< damaged objects that the scrub has found
+    std::atomic<std::uint64_t> scrub_rounds = 0;   ///< times that it was through with all
+    std::atomic<std::uint64_t> drained_bytes = 0;  ///< moved from a store to another
 };
 
 /// Bytes of files in DRAM and below: residency, write-behind, fills, eviction. Knows files by
@@ -92,15 +89,18 @@ struct CacheCounters {
 /// Locks, in the order in which they are taken: a table entry (accessor), an object's mutex, then
 /// one tier's mutex or the arena's. No lock is held over I/O, a wait for room, or a catalog call,
 /// except that lose_object runs under the table entry of the file it concerns. Threads of its own:
-/// the spiller and the evictor; completions run on the stores' threads.
+/// the spiller, the evictor, the scrubber and the keeper; completions run on the stores' threads.
 class Cache {
   public:
     struct Options {
         std::chrono::milliseconds io_timeout{30'000};  ///< bound on every wait
-        double watermark_high = 0.95;      ///< of a tier: eviction in the background starts here
-        double watermark_low = 0.90;       ///< and stops here
-        std::uint64_t file_bytes_max = 0;  ///< most DRAM for one file; 0: a quarter of the arena
-        std::string policy = "lru";        ///< of every tier: which file leaves it first
+        double watermark_high = 0.95;         ///< of a tier: eviction in the background starts here
+        double watermark_low = 0.90;          ///< and stops here
+        std::uint64_t file_bytes_max = 0;     ///< most DRAM for one file; 0: a quarter of the arena
+        std::string policy = "lru";           ///< of every tier: which file leaves it first
+        std::uint64_t scrub_bytes_per_s = 0;  ///< read from stores to check them; 0: never
+        std::chrono::milliseconds scrub_round = std::chrono::hours(24);  ///< at least, from start
+                                                                         ///< to start
     };
 
     Cache(std::unique_ptr<Arena> arena, std::vector<std::unique_ptr<ObjectStore>> stores,
@@ -226,12 +226,20 @@ class Cache {
     /// Somebody has set the access time: uses so far no longer do.
     void forget_access_time(ObjectId id);
 
+    /// Nothing new goes to the store of that name any more, and what it holds goes to the others,
+    /// in the background: the coldest files for good if there is no room for all. Open scratch
+    /// files stay until they are closed. `on` false: no longer. Ends with the daemon. Errors:
+    /// ENOENT - no such store; EBUSY - there is no other.
+    Status drain(const std::string& store, bool on);
+
     struct TierUsage {
         std::string name;
         std::uint64_t capacity = 0;
         std::uint64_t used = 0;
         std::uint64_t files = 0;
         bool degraded = false;
+        std::string degraded_reason{};  ///< while it is
+        bool draining = false;
     };
     /// DRAM first.
     std::vector<TierUsage> usage() const;
@@ -245,6 +253,10 @@ class Cache {
   private:
     using Table = tbb::concurrent_hash_map<ObjectId, ObjectPtr>;
     struct Filling;
+    struct Move;
+
+    /// Objects being written at a time: enough to keep a device busy with small files.
+    static constexpr unsigned kSpillsInFlightMax = 8;
 
     Deadline deadline() const { return deadline_after(options_.io_timeout); }
 
@@ -281,6 +293,7 @@ class Cache {
                          std::span<const std::byte> bytes, Deadline deadline)
         REQUIRES(object.mutex);
     Result<std::shared_ptr<ObjectFile>> scratch_file(Object& object) REQUIRES(object.mutex);
+    void move_scratch(StoreTier& from, const ObjectPtr& object);
     void measure(Object& object) const REQUIRES(object.mutex);
     void measure_backed();
 
@@ -292,14 +305,18 @@ class Cache {
         REQUIRES(object->mutex);
     void ask_next(const std::shared_ptr<Filling>& fill);
     void chunk_done(const std::shared_ptr<Filling>& fill, std::size_t chunk, std::int64_t result);
-    Result<ReadView> read_through(StoreTier& tier, ObjectId id, std::uint64_t size,
-                                  const std::vector<std::uint32_t>& crcs, std::uint64_t offset,
-                                  std::size_t length, Deadline deadline);
+    Result<ReadView> read_through(const ObjectPtr& object, std::uint64_t offset, std::size_t length,
+                                  Deadline deadline);
+    /// The object, from the store that has it: it may be on its way to another.
+    Result<std::unique_ptr<ObjectReader>> open_stored(const Object& object, StoreTier*& tier);
     /// The chunks around [offset, offset + length), checked, in memory of their own.
-    Result<ReadView> read_chunks(const std::shared_ptr<ObjectReader>& reader, ObjectId id,
-                                 std::uint64_t size, const std::vector<std::uint32_t>& crcs,
-                                 std::uint64_t offset, std::size_t length, Deadline deadline);
+    Result<ReadView> read_chunks(StoreTier& tier, const std::shared_ptr<ObjectReader>& reader,
+                                 ObjectId id, std::uint64_t size,
+                                 const std::vector<std::uint32_t>& crcs, std::uint64_t offset,
+                                 std::size_t length, Deadline deadline);
     void corrupt(ObjectId id, const std::string& what);
+    void unreadable(StoreTier& tier, ObjectId id, const Error& error);
+    void drop_later(ObjectId id, const std::string& why);
 
     // spill.cc: from DRAM into a store
     void queue_spill(ObjectPtr object, bool urgent);
@@ -309,6 +326,25 @@ class Cache {
     void spilled(ObjectPtr object, std::uint64_t version, StoreTier& tier, ObjectRecord record,
                  Status status);
     bool spills_pending() const;
+
+    void stop_background();
+
+    // scrub.cc: looking for damage
+    void scrubber();
+    bool pause_scrub(Deadline until);
+    bool scrub_stores();
+    bool scrub(ObjectId id, Deadline& due);
+    void scrub_failed(StoreTier& tier, ObjectId id, const ObjectRecord& record, const Error& error);
+
+    // drain.cc: looking after stores, and from one into the others
+    void keeper();
+    void drain_some(StoreTier& tier);
+    std::uint64_t free_elsewhere(const StoreTier& than) const;
+    void move_sealed(StoreTier& from, const ObjectPtr& object);
+    Status read_for(Move& move, ObjectId id);
+    void moved(Object& object, const Move& move, Status status);
+    void left_store(StoreTier& tier, ObjectId id, std::uint64_t charged);
+    void give_up_old(Object& object, const Move& move);
 
     // evict.cc: making room
     void evictor();
@@ -324,7 +360,9 @@ class Cache {
     /// Bytes that became free, in DRAM or in the store, whichever is more; nullopt: it stays.
     std::optional<std::uint64_t> lose(StoreTier* tier, ObjectId id, bool only_if_idle);
     /// The store that a file of `bytes` should go to, with the bytes charged; null: none has room.
-    StoreTier* charge_store(std::uint64_t bytes);
+    /// Never `except`.
+    StoreTier* charge_store(std::uint64_t bytes, const StoreTier* except = nullptr);
+    void degrade(StoreTier& tier, const std::string& reason);
     bool charge(StoreTier& tier, std::uint64_t bytes);
     StoreTier* store_of(std::uint64_t store_uid) const;
     void store_failed(StoreTier& tier, ObjectId id, const char* doing, const Error& error);
@@ -362,8 +400,19 @@ class Cache {
     bool evict_asked_ GUARDED_BY(evict_mutex_) = false;
     bool evict_stop_ GUARDED_BY(evict_mutex_) = false;
 
+    Mutex scrub_mutex_;
+    CondVar scrub_cv_;
+    bool scrub_stop_ GUARDED_BY(scrub_mutex_) = false;
+
+    Mutex keeper_mutex_;
+    CondVar keeper_cv_;
+    bool keeper_asked_ GUARDED_BY(keeper_mutex_) = false;
+    bool keeper_stop_ GUARDED_BY(keeper_mutex_) = false;
+
     std::thread spiller_;
     std::thread evictor_;
+    std::thread scrubber_;
+    std::thread keeper_;
 };
 
 }  // namespace kvfs

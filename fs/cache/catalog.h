@@ -45,6 +45,9 @@ class Catalog {
     virtual ObjectLabel label_object(ObjectId id, const ObjectRecord& record) = 0;
     /// The file has no bytes any more (evicted from the last tier, or corrupt): its name must go.
     virtual void lose_object(ObjectId id) = 0;
+    /// Files that a store has, in the order of their numbers: at most `count`, from `from` on.
+    /// Empty: there are no more.
+    virtual Result<std::vector<ObjectId>> stored_objects(ObjectId from, std::size_t count) = 0;
     virtual void record_uses(const std::vector<ObjectUse>& uses) = 0;
 };
 

@@ -15,6 +15,17 @@
 
 namespace kvfs {
 
+/// Bytes of a file, valid while the view lives.
+struct ReadView {
+    std::vector<std::span<const std::byte>> spans;  ///< in file order
+    std::shared_ptr<const void> keep;               ///< what holds the bytes
+    std::size_t size() const {
+        std::size_t total = 0;
+        for (const auto& span : spans) total += span.size();
+        return total;
+    }
+};
+
 /// Wakes who waits for DRAM: something was given back, or became evictable. Thread-safe; changed()
 /// is cheap while nobody waits.
 class Room {

@@ -1,5 +1,8 @@
 // Making room: files leave DRAM when a store has them, and leave the last tier for good.
 #include <algorithm>
+#include <array>
+#include <cerrno>
+#include <tuple>
 
 #include "fs/base/log.h"
 #include "fs/cache/cache.h"
@@ -49,9 +52,17 @@ bool Cache::healthy(const StoreTier& tier) { return tier.degraded_until_ns < ste
 
 void Cache::store_failed(StoreTier& tier, ObjectId id, const char* doing, const Error& error) {
     ++counters_.store_errors;
+    degrade(tier, fmt::format("{} object {:016x} failed: {}", doing, id, error.message()));
+}
+
+void Cache::degrade(StoreTier& tier, const std::string& reason) {
     if (healthy(tier))
-        spdlog::error("{}: {} object {:016x} failed: {}; not written to for {} s",
-                      tier.store->name(), doing, id, error.message(), kDegradedNs / 1'000'000'000);
+        spdlog::error("{}: {}; not written to for {} s", tier.store->name(), reason,
+                      kDegradedNs / 1'000'000'000);
+    {
+        const MutexLock lock(tier.mutex);
+        tier.failure = reason;
+    }
     tier.degraded_until_ns = steady_ns() + kDegradedNs;
 }
 
@@ -78,18 +89,27 @@ bool Cache::charge(StoreTier& tier, std::uint64_t bytes) {
     }
 }
 
-StoreTier* Cache::charge_store(std::uint64_t bytes) {
-    std::vector<std::pair<double, StoreTier*>> by_fill;
+StoreTier* Cache::charge_store(std::uint64_t bytes, const StoreTier* except) {
+    struct Choice {
+        bool busy;    ///< it has its part of the spills that may be under way
+        double fill;  ///< so that stores fill in proportion to their sizes
+        StoreTier* tier;
+    };
+    std::vector<Choice> choices;
+    const std::size_t share = (kSpillsInFlightMax + stores_.size() - 1) / stores_.size();
     for (const auto& tier : stores_) {
-        if (!healthy(*tier)) continue;
+        if (!healthy(*tier) || tier->draining || tier.get() == except) continue;
         const MutexLock lock(tier->mutex);
-        by_fill.emplace_back(
-            static_cast<double>(tier->used) / static_cast<double>(tier->store->capacity() + 1),
-            tier.get());
+        const double fill =
+            static_cast<double>(tier->used) / static_cast<double>(tier->store->capacity() + 1);
+        // A slow store would have all spills after a while, and the others none.
+        choices.push_back({tier->spills >= share, fill, tier.get()});
     }
-    std::sort(by_fill.begin(), by_fill.end());
-    for (const auto& [fill, tier] : by_fill)
-        if (charge(*tier, tier->store->footprint(bytes))) return tier;
+    std::sort(choices.begin(), choices.end(), [](const Choice& a, const Choice& b) {
+        return std::tie(a.busy, a.fill) < std::tie(b.busy, b.fill);
+    });
+    for (const Choice& choice : choices)
+        if (charge(*choice.tier, choice.tier->store->footprint(bytes))) return choice.tier;
     return nullptr;
 }
 
@@ -230,7 +250,28 @@ std::optional<std::uint64_t> Cache::lose(StoreTier* tier, ObjectId id, bool only
 
 void Cache::corrupt(ObjectId id, const std::string& what) {
     ++counters_.checksum_errors;
-    spdlog::error("{}: the file is dropped", what);
+    drop_later(id, what);
+}
+
+/// The store does not give the object's bytes. Where the device has no more to say than that they
+/// are lost, so is the file: a cache that answers EIO for ever is worse than a miss.
+void Cache::unreadable(StoreTier& tier, ObjectId id, const Error& error) {
+    constexpr std::array kLost{ENOENT, ENOTDIR, EIO,     ENXIO,   ENODEV,
+                               ESTALE, EUCLEAN, EBADMSG, ENODATA, EREMOTEIO};
+    if (error.code == EMFILE || error.code == ENFILE || error.code == ENOMEM) return;  // our own
+    const bool lost = std::find(kLost.begin(), kLost.end(), error.code) != kLost.end();
+    const Status there = error.code == ENOENT ? tier.store->present() : Status{};
+    if (!there)
+        degrade(tier, there.error().message());
+    else if (error.code != ENOENT)
+        store_failed(tier, id, "reading", error);
+    if (lost)
+        drop_later(id, tier.store->name() + " has lost object of inode " + std::to_string(id) +
+                           " (" + error.message() + ")");
+}
+
+void Cache::drop_later(ObjectId id, const std::string& why) {
+    spdlog::error("{}: the file is dropped", why);
     {
         const MutexLock lock(evict_mutex_);
         corrupt_.push_back(id);

@@ -5,9 +5,8 @@
 #include <optional>
 
 #include "fs/base/crc32c.h"
-#include "fs/base/mapping.h"
-#include "fs/cache/awaited.h"
 #include "fs/cache/cache.h"
+#include "fs/cache/checked_read.h"
 
 namespace kvfs {
 namespace {
@@ -16,6 +15,11 @@ constexpr std::uint64_t kBlockBytes = 4096;  // what O_DIRECT goes by
 
 std::uint64_t aligned_up(std::uint64_t bytes) {
     return (bytes + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
+}
+
+/// For who reads a file that is there, by its name.
+Error unread(const Error& error) {
+    return error.code == ENOENT ? Error{EIO, "its object is missing"} : error;
 }
 
 }  // namespace
@@ -85,8 +89,11 @@ Status Cache::start_fill(const ObjectPtr& object, MutexLock& lock,
     const auto prepare = [&]() -> Status {
         if (fill->size > options_.file_bytes_max)
             return Error{ENOSPC, "more than one file may have in DRAM"};
-        auto reader = fill->tier->store->open(object->id);
-        if (!reader) return reader.error();
+        auto reader = open_stored(*object, fill->tier);
+        if (!reader) {
+            unreadable(*fill->tier, object->id, reader.error());
+            return unread(reader.error());
+        }
         fill->reader = std::move(*reader);
         for (;;) {
             if (auto memory = arena_->allocate(volume, fill->size)) {
@@ -102,14 +109,7 @@ Status Cache::start_fill(const ObjectPtr& object, MutexLock& lock,
     lock.lock();
     object->fill_starting = false;
     object->changed.notify_all();
-    if (!prepared) {
-        if (prepared.error().code == ENOENT) {
-            corrupt(object->id, fill->tier->store->name() + " has lost object of inode " +
-                                    std::to_string(object->id));
-            return Error{EIO, "its object is missing"};
-        }
-        return prepared;
-    }
+    if (!prepared) return prepared;
     if (object->state != Object::State::sealed || object->store == nullptr) return {};
     const std::size_t chunks = (fill->size + kChunkBytes - 1) / kChunkBytes;
     fill->chunks = std::vector<Filling::Chunk>(chunks);
@@ -174,7 +174,7 @@ void Cache::chunk_done(const std::shared_ptr<Filling>& fill, std::size_t chunk,
     const std::uint64_t length = fill->length(chunk);
     Error error{state.error, {}};
     if (error.code != 0) {
-        store_failed(*fill->tier, fill->object->id, "reading", error);
+        unreadable(*fill->tier, fill->object->id, error);
         error = Error{EIO, fill->tier->store->name() + " could not be read"};
     } else {
         counters_.store_read_bytes += length;
@@ -202,49 +202,50 @@ void Cache::chunk_done(const std::shared_ptr<Filling>& fill, std::size_t chunk,
     if (fill->chunks_left.fetch_sub(1) == 1 || error.code != 0) kick_evictor();
 }
 
-Result<ReadView> Cache::read_chunks(const std::shared_ptr<ObjectReader>& reader, ObjectId id,
-                                    std::uint64_t size, const std::vector<std::uint32_t>& crcs,
-                                    std::uint64_t offset, std::size_t length, Deadline until) {
-    // Without checksums there is no need for whole chunks.
-    const std::uint64_t step = crcs.empty() ? kBlockBytes : kChunkBytes;
-    const std::uint64_t from = offset / step * step;
-    const std::uint64_t to = std::min(size, (offset + length + step - 1) / step * step);
-    struct Landing {
-        std::shared_ptr<ObjectReader> reader;
-        Mapping memory;
-        Awaited end;
-    };
-    auto landing = std::make_shared<Landing>();
-    auto memory = Mapping::anonymous(aligned_up(to - from));
-    if (!memory) return memory.error();
-    landing->memory = std::move(*memory);
-    landing->reader = reader;
-    reader->read(from, landing->memory.bytes(),
-                 [landing](std::int64_t result) { landing->end.finish(result); });
-    const auto landed = landing->end.wait(until, "reading an object");
-    if (!landed) return landed.error();
-    if (*landed < to - from && !crcs.empty())
-        return Error{EIO, "its object could not be read whole"};
-    counters_.store_read_bytes += *landed;
-    for (std::uint64_t at = from; at < to && !crcs.empty(); at += kChunkBytes) {
-        const auto chunk = landing->memory.bytes().subspan(
-            at - from, std::min<std::uint64_t>(kChunkBytes, to - at));
-        if (crc32c(chunk) == crcs.at(at / kChunkBytes)) continue;
+Result<ReadView> Cache::read_chunks(StoreTier& tier, const std::shared_ptr<ObjectReader>& reader,
+                                    ObjectId id, std::uint64_t size,
+                                    const std::vector<std::uint32_t>& crcs, std::uint64_t offset,
+                                    std::size_t length, Deadline until) {
+    auto read = read_checked(reader, size, crcs, offset, length, until);
+    if (!read && read.error().code == EBADMSG) {
         corrupt(id, "object of inode " + std::to_string(id) + " has a bad checksum");
-        return Error{EIO, "checksum mismatch"};
+        return Error{EIO, read.error().what};
     }
-    // A file that is rewritten in place may have become shorter meanwhile.
-    const std::uint64_t end = std::min(offset + length, from + *landed);
-    if (end <= offset) return ReadView{};
-    return ReadView{{landing->memory.bytes().subspan(offset - from, end - offset)}, landing};
+    // Of a file that is rewritten in place, what can be read is worth keeping.
+    if (!read && !crcs.empty()) unreadable(tier, id, read.error());
+    if (!read) return read.error();
+    counters_.store_read_bytes += read->read_bytes;
+    return std::move(read->view);
 }
 
-Result<ReadView> Cache::read_through(StoreTier& tier, ObjectId id, std::uint64_t size,
-                                     const std::vector<std::uint32_t>& crcs, std::uint64_t offset,
+Result<std::unique_ptr<ObjectReader>> Cache::open_stored(const Object& object, StoreTier*& tier) {
+    for (;;) {
+        auto reader = tier->store->open(object.id);
+        if (reader || reader.error().code != ENOENT) return reader;
+        const MutexLock lock(object.mutex);
+        if (object.store == nullptr || object.store == tier) return reader;
+        tier = object.store;
+    }
+}
+
+Result<ReadView> Cache::read_through(const ObjectPtr& object, std::uint64_t offset,
                                      std::size_t length, Deadline until) {
-    auto reader = tier.store->open(id);
-    if (!reader) return reader.error();
-    return read_chunks(std::move(*reader), id, size, crcs, offset, length, until);
+    StoreTier* tier = nullptr;
+    std::uint64_t size = 0;
+    std::vector<std::uint32_t> crcs;
+    {
+        const MutexLock lock(object->mutex);
+        if (object->store == nullptr) return Error{EIO, "the file was lost"};
+        tier = object->store;
+        size = object->size;
+        crcs = object->chunk_crcs;
+    }
+    auto reader = open_stored(*object, tier);
+    if (!reader) {
+        unreadable(*tier, object->id, reader.error());
+        return unread(reader.error());
+    }
+    return read_chunks(*tier, std::move(*reader), object->id, size, crcs, offset, length, until);
 }
 
 }  // namespace kvfs

@@ -6,6 +6,7 @@
 #include "fs/base/mapping.h"
 #include "fs/cache/awaited.h"
 #include "fs/cache/cache.h"
+#include "fs/cache/checked_read.h"
 
 namespace kvfs {
 namespace {
@@ -32,6 +33,28 @@ Status write_all(const std::shared_ptr<ObjectFile>& file, std::span<const std::b
     return {};
 }
 
+/// What is all zeros stays a hole.
+Status copy_with_holes(const std::shared_ptr<ObjectFile>& from,
+                       const std::shared_ptr<ObjectFile>& to, std::uint64_t size,
+                       std::chrono::milliseconds timeout) {
+    if (Status cut = to->truncate(size); !cut) return cut;
+    for (std::uint64_t at = 0; at < size; at += kChunkBytes) {
+        const std::size_t length = std::min<std::uint64_t>(kChunkBytes, size - at);
+        const auto read = read_checked(from, size, {}, at, length, deadline_after(timeout));
+        if (!read) return read.error();
+        std::uint64_t to_offset = at;
+        for (const auto& span : read->view.spans) {
+            const bool is_hole = std::all_of(span.begin(), span.end(),
+                                             [](std::byte byte) { return byte == std::byte{}; });
+            if (!is_hole)
+                if (Status done = write_all(to, span, to_offset, deadline_after(timeout)); !done)
+                    return done;
+            to_offset += span.size();
+        }
+    }
+    return {};
+}
+
 /// What keeps all victims of a full store busy, a spill, a fill or a lease, is over in moments;
 /// what is not is open or pinned, and not worth waiting for.
 template <typename Charge>
@@ -50,6 +73,12 @@ bool charge_soon(Deadline until, Room& room, Charge charge) {
 
 Result<std::shared_ptr<ObjectFile>> Cache::scratch_file(Object& object) {
     if (object.scratch_file == nullptr) {
+        // To open it would make it, empty, if it is gone.
+        if (const auto there = object.store->store->extent(object.id);
+            !there && there.error().code == ENOENT) {
+            unreadable(*object.store, object.id, there.error());
+            return Error{EIO, object.store->store->name() + " has lost it"};
+        }
         auto file = object.store->store->open_in_place(object.id);
         if (!file) return file.error();
         object.scratch_file = std::move(*file);
@@ -175,7 +204,8 @@ Status Cache::copy_to_file(ObjectId id, const Conversion& from,
     }
     for (std::uint64_t at = 0; reader != nullptr && at < from.size; at += kChunkBytes) {
         const std::size_t length = std::min<std::uint64_t>(kChunkBytes, from.size - at);
-        auto view = read_chunks(reader, id, from.size, from.chunk_crcs, at, length, deadline());
+        auto view =
+            read_chunks(*from.from, reader, id, from.size, from.chunk_crcs, at, length, deadline());
         if (!view) return view.error();
         std::uint64_t to = at;
         for (const auto& span : view->spans) {
@@ -269,6 +299,67 @@ void Cache::become_scratch(Object& object, Conversion& conversion) {
     const MutexLock tier_lock(tier.mutex);
     tier.order.admitted({.id = object.id, .bytes = object.charged}, object.priority);
     ++tier.files;
+}
+
+void Cache::move_scratch(StoreTier& from, const ObjectPtr& object) {
+    std::shared_ptr<ObjectFile> old;
+    ObjectRecord record;
+    {
+        const MutexLock lock(object->mutex);
+        if (object->state != Object::State::scratch || object->store != &from ||
+            object->handles > 0 || object->converting || object->writes_in_flight > 0 ||
+            object->unlinked)
+            return;
+        auto file = scratch_file(*object);
+        if (!file) return;
+        old = std::move(*file);
+        measure(*object);
+        record = record_of(*object);
+        object->converting = true;  // holds off who would write to it
+    }
+    StoreTier* const to = charge_store(record.held_bytes, &from);
+    std::shared_ptr<ObjectFile> file;
+    const auto copied = [&]() -> Status {
+        if (to == nullptr) return Error{ENOSPC, "no other store has room"};
+        auto made = to->store->open_in_place(object->id);
+        if (!made) return made.error();
+        file = *std::move(made);
+        if (Status done = copy_with_holes(old, file, record.size, options_.io_timeout); !done)
+            return done;
+        record.store_uid = to->store->uid();
+        relabel(object->id, record);
+        return catalog_->save_object(object->id, record);
+    }();
+    bool moved = false;
+    std::uint64_t was_charged = 0;
+    {
+        const MutexLock lock(object->mutex);
+        object->converting = false;
+        moved = copied.ok() && object->store == &from && !object->unlinked;
+        if (moved) {
+            object->store = to;
+            object->scratch_file = file;
+            was_charged = std::exchange(object->charged, to->store->footprint(record.held_bytes));
+            {
+                const MutexLock tier_lock(to->mutex);
+                to->order.admitted({.id = object->id, .bytes = object->charged}, object->priority);
+                ++to->files;
+            }
+            measure(*object);
+        }
+    }
+    object->changed.notify_all();
+    if (moved) {
+        relabel(object->id, record);  // it may have been renamed
+        left_store(from, object->id, was_charged);
+        static_cast<void>(from.store->remove(object->id));
+        counters_.drained_bytes += record.held_bytes;
+    } else if (to != nullptr) {
+        static_cast<void>(to->store->remove(object->id));
+        const std::uint64_t charged = to->store->footprint(record.held_bytes);
+        const MutexLock lock(to->mutex);
+        to->used -= std::min(to->used, charged);
+    }
 }
 
 }  // namespace kvfs

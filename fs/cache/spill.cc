@@ -7,13 +7,6 @@
 #include "fs/cache/cache.h"
 
 namespace kvfs {
-namespace {
-
-/// Objects being written at a time: enough to keep a device busy with small files.
-constexpr std::uint64_t kSpillsInFlightMax = 8;
-
-}  // namespace
-
 void Cache::queue_spill(ObjectPtr object, bool urgent) {
     {
         const MutexLock lock(spill_mutex_);
@@ -112,6 +105,10 @@ void Cache::spill(const ObjectPtr& object) {
         spilled(object, version, none, std::move(record), Error{ENOSPC, "no store has room"});
         return;
     }
+    {
+        const MutexLock lock(tier->mutex);
+        ++tier->spills;
+    }
     record.store_uid = tier->store->uid();
     std::vector<std::span<const std::byte>> pieces;
     if (content != nullptr)
@@ -130,6 +127,10 @@ void Cache::spilled(ObjectPtr object, std::uint64_t version, StoreTier& tier, Ob
     const bool charged = tier.store != nullptr;
     const bool stored = status.ok();
     const std::uint64_t bytes = charged ? tier.store->footprint(record.size) : 0;
+    if (charged) {
+        const MutexLock lock(tier.mutex);
+        --tier.spills;
+    }
     if (status) {
         // The record goes first: once the store shows up in the object, DRAM may be given up.
         status = catalog_->save_object(object->id, record);
@@ -222,6 +223,7 @@ Status Cache::sync(const ObjectPtr& object) {
 Status Cache::sync_stores() {
     const Deadline until = deadline();
     for (const auto& tier : stores_) {
+        if (!tier->store->present()) continue;  // what it had is lost already
         const auto end = std::make_shared<Awaited>();
         tier->store->sync_all([end](std::int64_t result) { end->finish(result); });
         if (const auto synced = end->wait(until, "syncing a store"); !synced) return synced.error();
@@ -229,8 +231,24 @@ Status Cache::sync_stores() {
     return {};
 }
 
+void Cache::stop_background() {
+    {
+        const MutexLock lock(scrub_mutex_);
+        scrub_stop_ = true;
+    }
+    scrub_cv_.notify_all();
+    {
+        const MutexLock lock(keeper_mutex_);
+        keeper_stop_ = true;
+    }
+    keeper_cv_.notify_all();
+    if (scrubber_.joinable()) scrubber_.join();
+    keeper_.join();
+}
+
 void Cache::stop() {
     if (!spiller_.joinable()) return;
+    stop_background();
     const Deadline until = deadline();
     {
         MutexLock lock(spill_mutex_);

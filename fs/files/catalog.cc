@@ -62,6 +62,18 @@ void Files::lose_object(ObjectId id) {
     }
 }
 
+Result<std::vector<ObjectId>> Files::stored_objects(ObjectId from, std::size_t count) {
+    std::vector<ObjectId> found;
+    const Status scanned = names_.scan_placements(
+        [&](const Inode& inode, const Placement&) {
+            found.push_back(inode.ino);
+            return found.size() < count;
+        },
+        std::max<ObjectId>(from, kRootIno));
+    if (!scanned) return scanned.error();
+    return found;
+}
+
 void Files::record_uses(const std::vector<ObjectUse>& uses) {
     std::vector<Namespace::Use> known;
     known.reserve(uses.size());

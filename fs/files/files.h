@@ -81,7 +81,8 @@ class Files final : private Catalog {
     /// xattrs: user.* and, as far as the kernel lets them through, others are stored; user.kvfs.*
     /// are the file's controls (pin, ttl, priority; scratch, of directories; evict and prefetch,
     /// which are done when they are set) and its state (tier, hits, resident, crc32c: read only).
-    /// On the root: user.kvfs.stats, the daemon's statistics as JSON, and user.kvfs.socket.
+    /// On the root: user.kvfs.stats, the daemon's statistics as JSON, user.kvfs.socket, and
+    /// user.kvfs.drain: set to the directory of a store, drains it; removed, ends that.
     /// Errors: as Namespace; EPERM - a read-only user.kvfs.*; ENOTSUP - an unknown one; EINVAL - a
     /// value that does not parse; evict, prefetch: as Cache::drop, leave_dram and prefetch.
     Status set_xattr(Ino ino, std::string_view name, std::string_view value,
@@ -200,6 +201,7 @@ class Files final : private Catalog {
     Status unsave_object(ObjectId id) override;
     ObjectLabel label_object(ObjectId id, const ObjectRecord& record) override;
     void lose_object(ObjectId id) override;
+    Result<std::vector<ObjectId>> stored_objects(ObjectId from, std::size_t count) override;
     void record_uses(const std::vector<ObjectUse>& uses) override;
 
     void goes_on(Handle& handle);
@@ -214,6 +216,7 @@ class Files final : private Catalog {
     void drop(const Inode& orphan);
     Status act(Ino ino, std::string_view key, std::string_view value);
     Result<std::string> state_xattr(const Inode& inode, std::string_view key);
+    std::string drained_stores() const;
     std::string tier_of(Ino ino, std::uint64_t* dram_bytes) const;
     /// The directory that the last component of `path` is in, and that component.
     struct Place {

@@ -12,8 +12,9 @@ namespace kvfs {
 namespace {
 
 constexpr std::string_view kPrefix = "user.kvfs.";
-constexpr std::array<std::string_view, 10> kKnown{
-    "tier", "resident", "hits", "crc32c", "pin", "scratch", "ttl", "priority", "stats", "socket"};
+constexpr std::array<std::string_view, 11> kKnown{"tier",  "resident", "hits", "crc32c",
+                                                  "pin",   "scratch",  "ttl",  "priority",
+                                                  "stats", "socket",   "drain"};
 
 bool is_state(std::string_view name) { return name.starts_with(kPrefix); }
 
@@ -72,6 +73,7 @@ std::string Files::tier_of(Ino ino, std::uint64_t* dram_bytes) const {
 Result<std::string> Files::state_xattr(const Inode& inode, std::string_view key) {
     if (inode.ino == kRootIno && key == "stats") return statistics();
     if (inode.ino == kRootIno && key == "socket") return socket_path_;
+    if (inode.ino == kRootIno && key == "drain") return drained_stores();
     if (inode.is_directory() && key == "scratch") return std::string(inode.scratch ? "1" : "0");
     if (inode.is_symlink()) return Error{ENODATA};
     if (key == "ttl") return std::to_string(inode.ttl_s);
@@ -105,6 +107,14 @@ Result<std::string> Files::state_xattr(const Inode& inode, std::string_view key)
     return Error{ENODATA};
 }
 
+/// The directories, a line each.
+std::string Files::drained_stores() const {
+    std::string all;
+    for (const auto& tier : cache_.usage())
+        if (tier.draining) all += tier.name.substr(tier.name.find(':') + 1) + "\n";
+    return all;
+}
+
 Result<std::string> Files::xattr(Ino ino, std::string_view name) {
     if (!is_state(name)) return names_.xattr(ino, name);
     const auto inode = names_.get(ino);
@@ -129,6 +139,7 @@ Status Files::set_xattr(Ino ino, std::string_view name, std::string_view value,
     const std::string_view key = name.substr(kPrefix.size());
     const auto inode = names_.get(ino);
     if (!inode) return inode.error();
+    if (ino == kRootIno && key == "drain") return cache_.drain("ssd:" + std::string(value), true);
     if (key == "evict" || key == "prefetch")
         return inode->is_regular() ? act(ino, key, value) : Error{EPERM};
     const auto wanted = change_of(*inode, key, value);
@@ -149,6 +160,11 @@ Status Files::remove_xattr(Ino ino, std::string_view name) {
         return set_xattr(ino, name, "0", Namespace::XattrMode::any);
     if (key == "priority")
         return set_xattr(ino, name, name_of(Priority::normal), Namespace::XattrMode::any);
+    if (ino == kRootIno && key == "drain") {
+        for (const auto& tier : cache_.usage())
+            if (tier.draining) static_cast<void>(cache_.drain(tier.name, false));
+        return {};
+    }
     return Error{EPERM};
 }
 
@@ -160,7 +176,9 @@ std::string Files::statistics() const {
                          {"capacity_bytes", tier.capacity},
                          {"used_bytes", tier.used},
                          {"files", tier.files},
-                         {"degraded", tier.degraded}});
+                         {"degraded", tier.degraded},
+                         {"degraded_reason", tier.degraded_reason},
+                         {"draining", tier.draining}});
     const CacheCounters& counted = cache_.counters();
     const auto counts = names_.counts();
     const std::chrono::duration<double> uptime = Clock::now() - started_;
@@ -187,7 +205,11 @@ std::string Files::statistics() const {
                      {"store_evictions", counted.store_evictions.load()},
                      {"checksum_errors", counted.checksum_errors.load()},
                      {"store_errors", counted.store_errors.load()},
-                     {"writer_waits", counted.writer_waits.load()}}}};
+                     {"writer_waits", counted.writer_waits.load()},
+                     {"scrubbed_bytes", counted.scrubbed_bytes.load()},
+                     {"scrub_errors", counted.scrub_errors.load()},
+                     {"scrub_rounds", counted.scrub_rounds.load()},
+                     {"drained_bytes", counted.drained_bytes.load()}}}};
     // Paths of stores may hold bytes that are no UTF-8.
     return all.dump(-1, ' ', false, Json::error_handler_t::replace);
 }

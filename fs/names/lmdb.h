@@ -29,15 +29,16 @@ class ReadTransaction;
 class Environment {
   public:
     /// Opens data.mdb and lock.mdb in `directory`, which exists; makes them when missing.
+    /// `read_only`: changes nothing, and nobody else may have it open.
     /// Errors: EBADMSG - damaged; EFBIG, ENOMEM, ENOSPC - the map is refused (the sentence says
     /// what to do); others as open(2).
     static Result<std::unique_ptr<Environment>> open(const std::string& directory,
-                                                     std::uint64_t map_bytes);
+                                                     std::uint64_t map_bytes, bool read_only);
     ~Environment();
     Environment(const Environment&) = delete;
     Environment& operator=(const Environment&) = delete;
 
-    /// The table `name`, made when missing. For start-up only.
+    /// The table `name`, made when missing and not read-only. For start-up only.
     Result<MDB_dbi> table(const char* name);
 
     /// Writes all changes so far to disk.
@@ -57,15 +58,20 @@ class Environment {
     };
     static constexpr std::size_t kReaders = 256;
 
-    Environment(MDB_env* env, std::string directory, std::uint64_t map_bytes)
-        : env_(env), directory_(std::move(directory)), map_bytes_(map_bytes) {}
+    Environment(MDB_env* env, std::string directory, std::uint64_t map_bytes, bool read_only)
+        : env_(env),
+          directory_(std::move(directory)),
+          map_bytes_(map_bytes),
+          read_only_(read_only) {}
 
+    void read_ahead() const;
     Reader* take_reader();
     Status reserve(std::uint64_t room);
 
     MDB_env* env_;
     std::string directory_;
     std::uint64_t map_bytes_;
+    bool read_only_;
     std::uint64_t reserved_ = 0;  ///< allocated prefix of data.mdb; the writer's
     std::array<Reader, kReaders> readers_;
 };

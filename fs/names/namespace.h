@@ -43,6 +43,10 @@ class Namespace {
                                   << 30;  ///< address space for the database, at most this large;
                                           ///< data.mdb is a sparse file of that length
         std::string boot_id{};            ///< for tests; empty: the running kernel's
+        /// Opens what is there, changes nothing, and refuses every change with EROFS. Errors:
+        /// ENOENT - no database; EBADMSG - it cannot be trusted, the sentence says why.
+        bool read_only = false;
+        bool start_over = false;  ///< sets the database aside, whatever it is
     };
 
     /// Opens the database, or starts an empty one where there is none.
@@ -179,10 +183,11 @@ class Namespace {
     /// Stores the record, and the inode's size with it; nullopt removes the record. ENOENT when the
     /// inode is gone. Errors: EINVAL - not a regular file.
     Status set_placement(Ino ino, const std::optional<Placement>& placement);
-    /// Every file that a store has, with its attributes, orphans too, in inode order; stops when
-    /// `visit` returns false. Not one snapshot: what changes meanwhile is seen before or after its
-    /// change.
-    Status scan_placements(const std::function<bool(const Inode&, const Placement&)>& visit) const;
+    /// Every file that a store has, from inode `from` on, orphans too, in inode order; stops when
+    /// `visit` returns false. Damaged records are passed over: see check(). Not one snapshot: what
+    /// changes meanwhile is seen before or after its change.
+    Status scan_placements(const std::function<bool(const Inode&, const Placement&)>& visit,
+                           Ino from = kRootIno) const;
 
     /// Recreates a file from what its object says of itself: missing directories on the way are
     /// made with the file's owner and mode 0700, so that a rebuild never widens access. The inode
@@ -200,6 +205,32 @@ class Namespace {
         Placement placement;
     };
     Status recover(const Recovered& file);
+
+    /// Something in the tables that is not in accord with the rest. No change leaves such a thing
+    /// behind; a bug or a bad disk may.
+    struct Fault {
+        enum class Kind {
+            unfinished,    ///< a file without a name, or without a record of its bytes: what
+                           ///< unsettled() tells of, and no damage
+            astray,        ///< an entry that leads nowhere, or to an inode that is elsewhere
+            unlisted,      ///< an inode that no entry leads to
+            wrong_counts,  ///< a directory: entries, subdirectories
+            wrong_total,   ///< number of directories
+            stray,         ///< a record, xattr or mark of an inode that is not there
+            damaged,       ///< attributes or record do not decode
+        };
+        Kind kind;
+        Ino ino = 0;
+        Ino parent = 0;                                 ///< of the entry
+        std::string name{};                             ///< of the entry
+        std::uint64_t entries = 0, subdirectories = 0;  ///< as they should be; wrong_total: all
+    };
+    /// Looks through all tables. For fsck: nothing else may use the namespace meanwhile. Errors:
+    /// EIO - the database cannot be read.
+    Result<std::vector<Fault>> check() const;
+    /// Makes one that check() has found good: what leads nowhere goes, what is nowhere gets its
+    /// entry back or goes, counts are set. That may bring others to light, so check again.
+    Status mend(const Fault& fault);
 
     struct Counts {
         std::uint64_t files = 0;          ///< that have a name; symlinks are among them

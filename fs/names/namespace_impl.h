@@ -31,9 +31,9 @@ class Namespace::Impl {
     auto write(Body body, std::uint64_t room = lmdb::WriteTransaction::kRoomToAdd)
         -> decltype(body(std::declval<Edit&>())) {
         const MutexLock lock(writer_);
+        if (closed_) return Error{EROFS};
         Result<lmdb::WriteTransaction> txn = lmdb::WriteTransaction::begin(*env_, room);
         if (!txn) return txn.error();
-        if (closed_) return Error{EROFS};
         Edit edit(tables_, *txn);
         auto result = body(edit);
         if (!result) return result;
@@ -58,6 +58,7 @@ class Namespace::Impl {
   private:
     Impl() = default;
     Status open_database(const Options& options);
+    Status open_read_only(const Options& options);
     Status make_root();
     Status set_aside(const std::string& why);
 

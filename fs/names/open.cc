@@ -22,10 +22,10 @@ constexpr Ino kInodesASecond = 1 << 20;
 
 constexpr std::string_view kFormat = "format";
 
-/// Makes `directory` and those above it, and locks it against a second daemon.
-Result<UniqueFd> lock_directory(const std::string& directory) {
+/// Locks `directory` against a second daemon; `make`: makes it and those above it.
+Result<UniqueFd> lock_directory(const std::string& directory, bool make) {
     std::error_code failed;
-    std::filesystem::create_directories(directory, failed);
+    if (make) std::filesystem::create_directories(directory, failed);
     if (failed) return Error{failed.value(), "names: cannot make " + directory};
     UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!fd) return errno_error("names: " + directory);
@@ -63,7 +63,7 @@ Status Namespace::close_clean() { return impl_->close_clean(); }
 Result<std::unique_ptr<Namespace::Impl>> Namespace::Impl::open(const Options& options) {
     std::unique_ptr<Impl> impl(new Impl);
     impl->directory_ = options.directory;
-    Result<UniqueFd> lock = lock_directory(options.directory);
+    Result<UniqueFd> lock = lock_directory(options.directory, !options.read_only);
     if (!lock) return lock.error();
     impl->lock_ = std::move(*lock);
 
@@ -76,7 +76,16 @@ Result<std::unique_ptr<Namespace::Impl>> Namespace::Impl::open(const Options& op
     impl->state_.boot_id = boot;
     impl->state_.clean = false;
 
-    if (const std::string why = why_untrusted(state, exists, boot); !why.empty()) {
+    const std::string why =
+        options.start_over ? "a new one was asked for" : why_untrusted(state, exists, boot);
+    if (options.read_only) {
+        if (!exists) return Error{ENOENT, "names: no database in " + options.directory};
+        if (!why.empty()) return Error{EBADMSG, why};
+        if (impl->rebuild_) return Error{EBADMSG, "a rebuild of it was cut short"};
+        if (Status opened = impl->open_read_only(options); !opened) return opened.error();
+        return impl;
+    }
+    if (!why.empty()) {
         if (Status aside = impl->set_aside(why); !aside) return aside.error();
     }
     Status opened = impl->open_database(options);
@@ -103,7 +112,7 @@ Status Namespace::Impl::set_aside(const std::string& why) {
 /// Errors: EBADMSG - it is damaged; others are not its fault.
 Status Namespace::Impl::open_database(const Options& options) {
     Result<std::unique_ptr<lmdb::Environment>> env =
-        lmdb::Environment::open(options.directory, options.map_bytes);
+        lmdb::Environment::open(options.directory, options.map_bytes, false);
     if (!env) return env.error();
     env_ = std::move(*env);
 
@@ -117,6 +126,18 @@ Status Namespace::Impl::open_database(const Options& options) {
     Status rooted = make_root();
     if (!rooted) return rooted;
     return state_.rebuild ? write([&](Edit&) { return use_lost_inos(); }) : Status{};
+}
+
+/// Errors: EBADMSG - it is damaged.
+Status Namespace::Impl::open_read_only(const Options& options) {
+    auto env = lmdb::Environment::open(options.directory, options.map_bytes, true);
+    if (!env) return env.error();
+    env_ = std::move(*env);
+    const Result<Tables> tables = Tables::open(*env_);
+    if (!tables) return Error{EBADMSG, tables.error().what};
+    tables_ = *tables;
+    closed_ = true;
+    return {};
 }
 
 /// In an empty database; of one that is not empty, checks the format.

@@ -30,13 +30,12 @@ Result<Ino> scan_some(const View& view, Ino from,
         const Ino ino = record::ino_of(row->key);
         if (i == kAtOnce) return ino;
         const Result<Placement> placement = record::decode_placement(ino, row->value);
-        if (!placement) return placement.error();
-        if (placement->store_uid == 0) continue;
+        if (placement && placement->store_uid == 0) continue;
         advance_to(*inodes, beside, ino);
-        if (!beside || record::ino_of(beside->key) != ino)
-            return Error{EIO, "placement of no inode " + std::to_string(ino)};
-        const Result<Inode> inode = record::decode_inode(ino, beside->value);
-        if (!inode) return inode.error();
+        const Result<Inode> inode = beside && record::ino_of(beside->key) == ino
+                                        ? record::decode_inode(ino, beside->value)
+                                        : Error{ENOENT};
+        if (!placement || !inode) continue;
         if (!visit(*inode, *placement)) return Ino{0};
     }
     if (row.error().code != ENOENT) return row.error();
@@ -68,9 +67,9 @@ Status Namespace::set_placement(Ino ino, const std::optional<Placement>& placeme
     return impl_->write(set, lmdb::room_for(placement->chunk_crcs.size() * sizeof(std::uint32_t)));
 }
 
-Status Namespace::scan_placements(
-    const std::function<bool(const Inode&, const Placement&)>& visit) const {
-    for (Ino from = kRootIno; from != 0;) {
+Status Namespace::scan_placements(const std::function<bool(const Inode&, const Placement&)>& visit,
+                                  Ino from) const {
+    while (from != 0) {
         // A snapshot of all would keep the pages of every change made during a long scan.
         const Result<Ino> next =
             impl_->read([&](const View& view) { return scan_some(view, from, visit); });

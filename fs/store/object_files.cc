@@ -199,28 +199,43 @@ ObjectLabel ObjectFiles::label_of(ObjectId id) const {
     return label ? std::move(*label) : ObjectLabel{};
 }
 
-void ObjectFiles::remove_if_orphan(const std::string& name) {
+/// Whether the label file `name`, at `path`, is one that an object names.
+bool ObjectFiles::is_label_file(const std::string& path, const std::string& name) const {
     const auto id = parse_id(std::string_view(name).substr(0, kIdDigits));
-    if (!id || name.size() <= kIdDigits || name[kIdDigits] != '.') return;  // not ours
-    MutexLock lock(mutex_of(*id));
-    if (label_file_of(path_of(*id)) != name) drop_label_file(*id, name);
+    return id && path == path_beside(*id, name) && label_file_of(path_of(*id)) == name;
 }
 
-Status ObjectFiles::scan(const std::function<bool(ObjectId, const ObjectLabel&)>& visit) {
+Status ObjectFiles::scan(const std::function<bool(ObjectId, const ObjectLabel&)>& visit) const {
     std::error_code error;
     filesystem::recursive_directory_iterator entry(directory_ + "/objects", error);
     for (const filesystem::recursive_directory_iterator end; !error && entry != end;
          entry.increment(error)) {
-        if (entry.depth() != 2) continue;
-        const std::string name = entry->path().filename().string();
-        const auto id = parse_id(name);
-        if (!id)
-            remove_if_orphan(name);
-        else if (entry->path() == path_of(*id) && !visit(*id, label_of(*id)))
-            return {};
+        const auto id =
+            entry.depth() == 2 ? parse_id(entry->path().filename().string()) : std::nullopt;
+        if (id && entry->path() == path_of(*id) && !visit(*id, label_of(*id))) return {};
     }
     if (error) return Error{error.value(), "reading " + directory_ + "/objects"};
     return {};
+}
+
+Result<std::vector<std::string>> ObjectFiles::leftovers() const {
+    std::vector<std::string> found;
+    for (const char* part : {"/objects", "/tmp"}) {
+        std::error_code error;
+        filesystem::recursive_directory_iterator entry(directory_ + part, error);
+        for (const filesystem::recursive_directory_iterator end; !error && entry != end;
+             entry.increment(error)) {
+            const std::string path = entry->path().string();
+            const std::string name = entry->path().filename().string();
+            const auto id = parse_id(name);
+            if (entry->is_directory(error) || (id && path == path_of(*id)) ||
+                is_label_file(path, name))
+                continue;
+            found.push_back(path);
+        }
+        if (error) return Error{error.value(), "reading " + directory_ + part};
+    }
+    return found;
 }
 
 }  // namespace kvfs

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "fs/base/mutex.h"
 #include "fs/base/result.h"
@@ -15,8 +16,8 @@ namespace kvfs {
 ///
 /// A label that does not fit an xattr (ext4: 4 KiB for all of a file's) lies beside its object, as
 /// <id>.<CRC32C of that label>, and the xattr names it: what the xattr says is always the label,
-/// and one system call changes it. Label files that no xattr names are remains of a crash; scan
-/// removes them. Thread-safe.
+/// and one system call changes it. Label files that no xattr names are remains of a crash.
+/// Thread-safe.
 class ObjectFiles {
   public:
     explicit ObjectFiles(std::string directory) : directory_(std::move(directory)) {}
@@ -32,7 +33,9 @@ class ObjectFiles {
     /// The object is gone; its file is now in tmp/ under the name that is returned, to be unlinked.
     /// Empty: there was none.
     Result<std::string> take_away(ObjectId id);
-    Status scan(const std::function<bool(ObjectId, const ObjectLabel&)>& visit);
+    Status scan(const std::function<bool(ObjectId, const ObjectLabel&)>& visit) const;
+    /// What lies in objects/ and tmp/ and is neither an object nor a label file that one names.
+    Result<std::vector<std::string>> leftovers() const;
 
   private:
     Mutex& mutex_of(ObjectId id) { return mutexes_[id % mutexes_.size()]; }
@@ -41,7 +44,7 @@ class ObjectFiles {
     Result<std::string> write_label_file(ObjectId id, const std::string& text);
     void drop_label_file(ObjectId id, const std::string& name);
     ObjectLabel label_of(ObjectId id) const;
-    void remove_if_orphan(const std::string& name);
+    bool is_label_file(const std::string& path, const std::string& name) const;
 
     const std::string directory_;
     std::atomic<std::uint64_t> temporaries_ = 0;

@@ -26,6 +26,13 @@ struct ObjectLabel {
         chunk_crcs{};  ///< CRC32C of every kChunkBytes; empty: not checksummed
 };
 
+/// How much an object is, as its store sees it.
+struct ObjectExtent {
+    std::uint64_t size = 0;
+    std::uint64_t held_bytes = 0;  ///< fewer than `size` where it has holes
+    std::int64_t mtime_ns = 0;
+};
+
 /// An object that is open for reading; the bytes stay readable while it lives, also after the
 /// object was removed or replaced.
 class ObjectReader {
@@ -47,6 +54,8 @@ class ObjectReader {
 /// An object that is rewritten in place: what is behind a scratch file. read() is as of any object.
 class ObjectFile : public ObjectReader {
   public:
+    using Extent = ObjectExtent;
+
     /// Writes all of `from`, or fails: `done` as of read(). Any offset, length and memory; fastest,
     /// past the page cache, where all three are multiples of 4096.
     virtual void write(std::uint64_t offset, std::span<const std::byte> from,
@@ -57,11 +66,6 @@ class ObjectFile : public ObjectReader {
     /// `keep_size`.
     virtual Status allocate(std::uint64_t offset, std::uint64_t length, bool keep_size) = 0;
 
-    struct Extent {
-        std::uint64_t size = 0;
-        std::uint64_t held_bytes = 0;  ///< fewer than `size` where it has holes
-        std::int64_t mtime_ns = 0;
-    };
     virtual Result<Extent> extent() const = 0;
 
     /// A descriptor, for reading and writing, that the kernel may serve programs through without
@@ -118,6 +122,17 @@ class ObjectStore {
     /// Calls `visit` for every object; stops when it returns false. For start-up repair and fsck,
     /// not for the data path. An object whose label cannot be read is given with an empty path.
     virtual Status scan(const std::function<bool(ObjectId, const ObjectLabel&)>& visit) = 0;
+
+    /// Whether the store is where it was: not the health of its device, but that it has not gone
+    /// as a whole. Errors: ENOENT, with a sentence - it has; what the file system says.
+    virtual Status present() { return {}; }
+
+    /// Errors: ENOENT.
+    virtual Result<ObjectExtent> extent(ObjectId id) = 0;
+
+    /// What lies in the store and is of no object: left by a put that was cut short, or by others.
+    /// Each by its path. Requires: no put is under way. For fsck.
+    virtual Result<std::vector<std::string>> leftovers() { return std::vector<std::string>{}; }
 
     /// The most bytes the store may hold: its quota, or what its device has.
     virtual std::uint64_t capacity() const = 0;

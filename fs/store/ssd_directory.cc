@@ -62,9 +62,9 @@ Status make_directory(const std::string& path, const std::string& directory) {
     return directory_error(errno, directory, "mkdir " + path);
 }
 
-Result<UniqueFd> take_lock(const std::string& directory) {
+Result<UniqueFd> take_lock(const std::string& directory, int flags) {
     const std::string path = directory + "/lock";
-    UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    UniqueFd fd(::open(path.c_str(), flags | O_CLOEXEC, 0600));
     if (!fd) return directory_error(errno, directory, "open " + path);
     if (::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return fd;
     if (errno != EWOULDBLOCK) return directory_error(errno, directory, "flock " + path);
@@ -176,7 +176,7 @@ Result<SsdDirectory> open_ssd_directory(const std::string& wanted, std::uint64_t
     opened.path = filesystem::canonical(wanted, error).string();  // the daemon changes to /
     if (error) return directory_error(error.value(), wanted, "realpath");
     const std::string& path = opened.path;
-    auto lock = take_lock(path);
+    auto lock = take_lock(path, O_RDWR | O_CREAT);
     if (!lock) return lock.error();
     opened.lock = std::move(*lock);
     const auto identity = read_identity(path);
@@ -200,6 +200,23 @@ Result<SsdDirectory> open_ssd_directory(const std::string& wanted, std::uint64_t
     const std::uint64_t own = std::max(free_now, identity->capacity_at_first);
     opened.capacity =
         std::min(quota_bytes != 0 ? quota_bytes : own, share_of(fs.f_blocks, fs.f_frsize));
+    return opened;
+}
+
+Result<SsdDirectory> open_ssd_directory_as_found(const std::string& wanted) {
+    std::error_code error;
+    SsdDirectory opened;
+    opened.path = filesystem::canonical(wanted, error).string();
+    if (error) return Error{error.value(), "the SSD directory " + wanted};
+    const auto identity = read_identity(opened.path);
+    if (!identity) return identity.error();
+    if (identity->uid == 0)
+        return Error{ENOENT, opened.path + " is no SSD directory of kvfsd: it has no kvfs.json"};
+    auto lock = take_lock(opened.path, O_RDONLY);
+    if (!lock) return lock.error();
+    opened.lock = std::move(*lock);
+    opened.uid = identity->uid;
+    opened.capacity = identity->capacity_at_first;
     return opened;
 }
 

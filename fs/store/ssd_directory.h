@@ -19,4 +19,8 @@ struct SsdDirectory {
 /// what the store needs of the file system. Errors as SsdStore::open says.
 Result<SsdDirectory> open_ssd_directory(const std::string& directory, std::uint64_t quota_bytes);
 
+/// Locks `directory` and reads what it says of itself, and changes nothing. Errors: ENOENT - it is
+/// not there, or no kvfsd has used it; EBUSY, EINVAL as SsdStore::open says.
+Result<SsdDirectory> open_ssd_directory_as_found(const std::string& directory);
+
 }  // namespace kvfs

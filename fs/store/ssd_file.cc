@@ -18,6 +18,13 @@ bool is_direct(std::uint64_t offset, std::span<const std::byte> bytes) {
     return (offset | bytes.size() | address) % kBlockBytes == 0;
 }
 
+ObjectExtent extent_in(const struct stat& status) {
+    constexpr std::int64_t kNsPerS = 1'000'000'000;
+    return {static_cast<std::uint64_t>(status.st_size),
+            static_cast<std::uint64_t>(status.st_blocks) * 512,
+            status.st_mtim.tv_sec * kNsPerS + status.st_mtim.tv_nsec};
+}
+
 /// Two descriptors of one file: with O_DIRECT for whole blocks, without for the rest. The file
 /// system keeps the two views of it the same.
 class SsdFile final : public ObjectFile {
@@ -57,10 +64,7 @@ class SsdFile final : public ObjectFile {
     Result<Extent> extent() const override {
         struct stat status {};
         if (::fstat(buffered_.get(), &status) != 0) return errno_error("fstat " + path_);
-        constexpr std::int64_t kNsPerS = 1'000'000'000;
-        return Extent{static_cast<std::uint64_t>(status.st_size),
-                      static_cast<std::uint64_t>(status.st_blocks) * 512,
-                      status.st_mtim.tv_sec * kNsPerS + status.st_mtim.tv_nsec};
+        return extent_in(status);
     }
 
     int backing_fd() const override { return buffered_.get(); }
@@ -83,6 +87,12 @@ Result<std::unique_ptr<ObjectFile>> open_ssd_file(const std::string& path,
     if (!direct) return errno_error("open " + path);
     return std::unique_ptr<ObjectFile>(std::make_unique<SsdFile>(
         path, std::move(store), ring, std::move(direct), std::move(buffered)));
+}
+
+Result<ObjectExtent> extent_of(const std::string& path) {
+    struct stat status {};
+    if (::stat(path.c_str(), &status) != 0) return errno_error("stat " + path);
+    return extent_in(status);
 }
 
 }  // namespace kvfs

@@ -12,4 +12,7 @@ namespace kvfs {
 Result<std::unique_ptr<ObjectFile>> open_ssd_file(const std::string& path,
                                                   std::shared_ptr<void> store, Ring& ring);
 
+/// Errors: ENOENT, and what stat(2) says.
+Result<ObjectExtent> extent_of(const std::string& path);
+
 }  // namespace kvfs

@@ -246,7 +246,8 @@ SsdStore::~SsdStore() {
 }
 
 Result<std::unique_ptr<SsdStore>> SsdStore::open(const Options& options) {
-    auto directory = open_ssd_directory(options.directory, options.quota_bytes);
+    auto directory = options.as_found ? open_ssd_directory_as_found(options.directory)
+                                      : open_ssd_directory(options.directory, options.quota_bytes);
     if (!directory) return directory.error();
     auto ring = Ring::create({.piece_bytes = options.request_bytes});
     if (!ring) return ring.error();
@@ -304,6 +305,17 @@ Status SsdStore::remove(ObjectId id) {
     if (!gone->empty()) impl_->unlink_later(*std::move(gone));
     return {};
 }
+
+Status SsdStore::present() {
+    const std::string identity = impl_->directory().path + "/kvfs.json";
+    if (::access(identity.c_str(), F_OK) == 0) return {};
+    if (errno == ENOENT || errno == ENOTDIR) return Error{ENOENT, "the directory is gone"};
+    return errno_error(identity);
+}
+
+Result<ObjectExtent> SsdStore::extent(ObjectId id) { return extent_of(impl_->files().path_of(id)); }
+
+Result<std::vector<std::string>> SsdStore::leftovers() { return impl_->files().leftovers(); }
 
 Status SsdStore::scan(const std::function<bool(ObjectId, const ObjectLabel&)>& visit) {
     return impl_->files().scan(visit);

@@ -30,11 +30,15 @@ class SsdStore final : public ObjectStore {
         std::uint64_t quota_bytes = 0;
         std::size_t request_bytes = 512 << 10;  ///< what the device is asked for at a time
         std::uint64_t window_bytes = 6 << 20;   ///< see window_bytes()
+        /// Opens what is there and changes nothing of itself: tmp/ keeps what lies in it. For who
+        /// looks at a store that no daemon uses.
+        bool as_found = false;
     };
 
     /// Opens or makes the store. Errors, each a sentence with the directory and the way out: EACCES
     /// / EROFS - cannot be written; EBUSY - another daemon uses it; ENOTSUP - the file system has
     /// no O_DIRECT or no user xattrs; EINVAL - the directory is of another format version; ENOSPC.
+    /// `as_found`: ENOENT - no kvfsd has used it yet.
     static Result<std::unique_ptr<SsdStore>> open(const Options& options);
     ~SsdStore() override;
 
@@ -49,6 +53,9 @@ class SsdStore final : public ObjectStore {
     Status relabel(ObjectId id, const ObjectLabel& label) override;
     Status remove(ObjectId id) override;
     Status scan(const std::function<bool(ObjectId, const ObjectLabel&)>& visit) override;
+    Status present() override;
+    Result<ObjectExtent> extent(ObjectId id) override;
+    Result<std::vector<std::string>> leftovers() override;
     std::uint64_t capacity() const override;
     std::uint64_t window_bytes() const override;
 

@@ -49,6 +49,14 @@ class MapCatalog final : public Catalog {
         lost_.insert(id);
         changed_.notify_all();
     }
+    Result<std::vector<ObjectId>> stored_objects(ObjectId from, std::size_t count) override {
+        const MutexLock lock(mutex_);
+        std::vector<ObjectId> found;
+        for (auto it = records_.lower_bound(from); it != records_.end() && found.size() < count;
+             ++it)
+            if (it->second.store_uid != 0) found.push_back(it->first);
+        return found;
+    }
     void record_uses(const std::vector<ObjectUse>& uses) override {
         const MutexLock lock(mutex_);
         for (const ObjectUse& use : uses) hits_[use.id] += use.hits;
@@ -61,6 +69,10 @@ class MapCatalog final : public Catalog {
     void name(ObjectId id, const std::string& path) {
         const MutexLock lock(mutex_);
         names_[id] = path;
+    }
+    void pin(ObjectId id) {
+        const MutexLock lock(mutex_);
+        records_[id].pinned = true;
     }
     bool lost(ObjectId id) {
         const MutexLock lock(mutex_);
@@ -88,7 +100,7 @@ class MapCatalog final : public Catalog {
     std::map<ObjectId, std::uint64_t> hits_ GUARDED_BY(mutex_);
 };
 
-/// A cache of 16 slabs of one MiB over one store that can be made to fail.
+/// A cache of 16 slabs of one MiB over stores that can be made to fail; most tests need only one.
 class CacheFixture {
   public:
     static constexpr std::uint64_t kMiB = 1 << 20;
@@ -96,19 +108,26 @@ class CacheFixture {
 
     explicit CacheFixture(std::uint64_t store_bytes = 1ULL << 30,
                           std::chrono::milliseconds io_timeout = std::chrono::seconds(10),
-                          std::uint64_t dram_bytes = kDramBytes) {
+                          std::uint64_t dram_bytes = kDramBytes)
+        : CacheFixture({store_bytes}, Cache::Options{.io_timeout = io_timeout}, dram_bytes) {}
+
+    /// Stores of these sizes; the uid of each is its place, from 1 on.
+    CacheFixture(const std::vector<std::uint64_t>& store_bytes, Cache::Options options,
+                 std::uint64_t dram_bytes = kDramBytes) {
         // First, so that the log outlives a fixture that is static: reads may still be on their
         // way.
         static_cast<void>(spdlog::default_logger());
         auto arena = Arena::create({.bytes = dram_bytes});
         cr_assert(arena.ok());
-        auto faulty =
-            std::make_unique<FaultyStore>(Faults{}, std::make_unique<MemoryStore>(store_bytes));
-        store = faulty.get();
-        std::vector<std::unique_ptr<ObjectStore>> stores;
-        stores.push_back(std::move(faulty));
-        cache = std::make_unique<Cache>(*std::move(arena), std::move(stores),
-                                        Cache::Options{.io_timeout = io_timeout});
+        std::vector<std::unique_ptr<ObjectStore>> made;
+        for (const std::uint64_t bytes : store_bytes) {
+            auto faulty = std::make_unique<FaultyStore>(
+                Faults{}, std::make_unique<MemoryStore>(bytes, made.size() + 1));
+            stores.push_back(faulty.get());
+            made.push_back(std::move(faulty));
+        }
+        store = stores.front();
+        cache = std::make_unique<Cache>(*std::move(arena), std::move(made), options);
         cache->start(catalog);
     }
 
@@ -132,6 +151,11 @@ class CacheFixture {
     void store_file(ObjectId id, std::size_t length) {
         write_file(id, length);
         cr_assert(cache->sync(*cache->acquire(id)).ok());
+    }
+
+    void pin(ObjectId id) {
+        catalog.pin(id);
+        cache->set_pinned(id, true);
     }
 
     /// Puts `id` out of DRAM by writing others through it.
@@ -166,7 +190,8 @@ class CacheFixture {
     }
 
     MapCatalog catalog;
-    FaultyStore* store = nullptr;
+    FaultyStore* store = nullptr;  ///< the first one
+    std::vector<FaultyStore*> stores;
     std::unique_ptr<Cache> cache;
 };
 

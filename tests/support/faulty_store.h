@@ -55,6 +55,13 @@ class FaultyStore final : public ObjectStore {
         hanging_ = puts_hang_ = false;
         changed_.notify_all();
     }
+    /// As a directory that is removed, or whose file system is unmounted: nothing is found there
+    /// any more.
+    void vanish() {
+        MutexLock lock(mutex_);
+        gone_ = true;
+        faults_ = {.put_fails = 1, .open_fails = 1, .error = ENOENT};
+    }
     /// Puts and reads that were begun and have not ended.
     unsigned pending() const {
         MutexLock lock(mutex_);
@@ -113,6 +120,11 @@ class FaultyStore final : public ObjectStore {
     Status scan(const std::function<bool(ObjectId, const ObjectLabel&)>& visit) override {
         return below_->scan(visit);
     }
+    Status present() override {
+        MutexLock lock(mutex_);
+        return gone_ ? Status(Error{ENOENT, "the store is gone"}) : Status{};
+    }
+    Result<ObjectExtent> extent(ObjectId id) override { return below_->extent(id); }
     std::uint64_t capacity() const override { return below_->capacity(); }
 
   private:
@@ -200,6 +212,7 @@ class FaultyStore final : public ObjectStore {
     std::mt19937_64 random_ GUARDED_BY(mutex_);
     bool hanging_ GUARDED_BY(mutex_) = false;
     bool puts_hang_ GUARDED_BY(mutex_) = false;
+    bool gone_ GUARDED_BY(mutex_) = false;
     unsigned pending_ GUARDED_BY(mutex_) = 0;
     const std::unique_ptr<ObjectStore> below_;
     // Last: their threads use the members above.

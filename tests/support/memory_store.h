@@ -17,10 +17,12 @@ namespace kvfs::tests {
 /// measure for tests/contract.
 class MemoryStore final : public ObjectStore {
   public:
-    explicit MemoryStore(std::uint64_t capacity_bytes = 1ULL << 30) : capacity_(capacity_bytes) {}
+    explicit MemoryStore(std::uint64_t capacity_bytes = 1ULL << 30,
+                         std::uint64_t uid = 0x6d656d6f7279)
+        : capacity_(capacity_bytes), uid_(uid) {}
 
-    std::string name() const override { return "memory:"; }
-    std::uint64_t uid() const override { return 0x6d656d6f7279; }
+    std::string name() const override { return "memory:" + std::to_string(uid_); }
+    std::uint64_t uid() const override { return uid_; }
 
     void put(ObjectId id, const ObjectLabel& label, std::vector<std::span<const std::byte>> pieces,
              std::function<void(Status)> done) override {
@@ -76,6 +78,14 @@ class MemoryStore final : public ObjectStore {
         return {};
     }
 
+    Result<ObjectExtent> extent(ObjectId id) override {
+        MutexLock lock(mutex_);
+        const auto found = objects_.find(id);
+        if (found == objects_.end()) return Error{ENOENT, {}};
+        const std::uint64_t size = found->second.bytes->size();
+        return ObjectExtent{size, size, found->second.label.mtime_ns};
+    }
+
     std::uint64_t capacity() const override { return capacity_; }
 
   private:
@@ -104,6 +114,7 @@ class MemoryStore final : public ObjectStore {
     };
 
     const std::uint64_t capacity_;
+    const std::uint64_t uid_;
     Mutex mutex_;
     std::map<ObjectId, Object> objects_ GUARDED_BY(mutex_);
     Worker worker_{"memory-store"};  ///< last: its thread uses the members above

@@ -93,6 +93,10 @@ std::vector<std::string> Mounted::command() const {
                                       options_.dram, "--ssd"};
     words.push_back(ssd() + (options_.ssd_size.empty() ? "" : ",size=" + options_.ssd_size));
     words.insert(words.end(), {"--socket", socket(), "--config", "/dev/null"});
+    // Damage that a test makes is for the test to find.
+    const auto& own = options_.arguments;
+    if (std::find(own.begin(), own.end(), "--scrub") == own.end())
+        words.insert(words.end(), {"--scrub", "0"});
     words.insert(words.end(), options_.arguments.begin(), options_.arguments.end());
     words.push_back(path());
     return words;

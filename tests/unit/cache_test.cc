@@ -146,7 +146,7 @@ Test(cache, a_bad_chunk_is_an_error_inside_and_the_file_is_lost) {
     cr_expect(after == ENOENT || after == EIO, "%d", after);
 }
 
-Test(cache, a_store_that_cannot_be_read_gives_an_error_and_the_file_stays) {
+Test(cache, a_file_that_cannot_be_read_gives_an_error_and_is_gone) {
     auto& on = fixture();
     on.store_file(1, kOdd);
     on.push_out(1);
@@ -155,8 +155,8 @@ Test(cache, a_store_that_cannot_be_read_gives_an_error_and_the_file_stays) {
 
     on.store->set_faults(Faults{});
 
-    cr_expect(on.intact(1, kOdd));
-    cr_expect_not(on.catalog.lost(1));
+    cr_expect(on.catalog.wait_lost(1));
+    cr_expect_eq(read_error(on, 1), ENOENT);
 }
 
 Test(cache, a_reader_of_a_store_that_hangs_gets_a_timeout) {

@@ -131,6 +131,13 @@ Test(daemon_options, the_machine_can_be_left_alone) {
     cr_expect(options.no_tuning);
 }
 
+Test(daemon_options, the_scrub_has_a_rate_or_is_off) {
+    cr_expect_eq(accepted({"--ssd", "/s", "/m"}).scrub_bytes_per_s, 32U << 20);
+    cr_expect_eq(accepted({"--ssd", "/s", "--scrub", "1G", "/m"}).scrub_bytes_per_s, 1U << 30);
+    cr_expect_eq(accepted({"--ssd", "/s", "--scrub", "0", "/m"}).scrub_bytes_per_s, 0);
+    refuses({"--ssd", "/s", "--scrub", "fast", "/m"}, "--scrub");
+}
+
 Test(daemon_options, help_and_version_ask_for_nothing_else) {
     const auto help = parse({"--help"});
     cr_assert(help.ok());

@@ -10,6 +10,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <sstream>
 #include <string>
 
@@ -295,19 +296,23 @@ Test(ssd_store, a_label_too_long_for_an_xattr_lies_beside_the_object) {
     cr_expect_eq(files_below(directory + "/objects"), 0U);
 }
 
-Test(ssd_store, a_label_file_that_nothing_points_to_goes_with_the_next_scan) {
+Test(ssd_store, leftovers_are_what_is_of_no_object) {
     const std::string directory = make_temp_dir();
     const auto store = open_store(directory);
     const Mapping bytes = patterned(10, 7);
     cr_assert(put_now(*store, kId, long_label(1), {bytes.bytes().first(10)}).ok());
-    write_file(directory + kObject + ".00000000", "{}");
-    write_file(directory + "/objects/bc/de/ffffffffffbcdef0.00000000", "{}");
+    const std::set<std::string> wrong{
+        directory + kObject + ".00000000", directory + "/objects/bc/de/ffffffffffbcdef0.00000000",
+        directory + "/objects/bc/0000000000000001", directory + "/tmp/0000000000000001.0"};
+    for (const std::string& path : wrong) write_file(path, "{}");
 
     const auto found = scan_all(*store);
+    const auto leftovers = store->leftovers();
 
     cr_assert_eq(found.size(), 1U);
     cr_expect(same(found[0].second, long_label(1)));
-    cr_expect_eq(files_below(directory + "/objects"), 2U);
+    cr_assert(leftovers.ok());
+    cr_expect(std::set<std::string>(leftovers->begin(), leftovers->end()) == wrong);
 }
 
 Test(ssd_store, an_object_whose_label_is_damaged_is_given_without_one) {
@@ -353,4 +358,19 @@ Test(ssd_store, opening_in_place_makes_an_empty_object) {
     cr_assert(store->open_in_place(kId).ok());
     cr_expect_eq(filesystem::file_size(directory + kObject), 0U);
     cr_expect(store->open(kId).ok());
+}
+
+Test(ssd_store, opened_as_found_it_changes_nothing_and_needs_a_store_to_be_there) {
+    const std::string directory = make_temp_dir();
+    cr_expect_eq(SsdStore::open({.directory = directory, .as_found = true}).error().code, ENOENT);
+    cr_expect(filesystem::is_empty(directory));
+    const std::uint64_t uid = open_store(directory)->uid();
+    write_file(directory + "/tmp/left", "x");
+
+    const auto found = SsdStore::open({.directory = directory, .as_found = true});
+
+    cr_assert(found.ok());
+    cr_expect_eq((*found)->uid(), uid);
+    cr_expect(filesystem::exists(directory + "/tmp/left"));
+    cr_expect_eq(SsdStore::open({.directory = directory, .as_found = true}).error().code, EBUSY);
 }

@@ -1,21 +1,12 @@
-#include "daemon/rebuild.h"
+#include "fs/files/rebuild.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
-#include <string_view>
+#include <string>
 
 namespace kvfs {
 namespace {
-
-Result<Inode> find(const Namespace& names, std::string_view path) {
-    Result<Inode> inode = names.get(kRootIno);
-    while (inode && !path.empty()) {
-        const auto slash = path.find('/');
-        inode = names.lookup(inode->ino, path.substr(0, slash));
-        path = slash == std::string_view::npos ? std::string_view{} : path.substr(slash + 1);
-    }
-    return inode;
-}
 
 /// Forgets the file whose name is wanted for a later one.
 Status forget(Namespace& names, const Inode& file) {
@@ -31,28 +22,16 @@ class Rebuilding {
         : names_(names), stores_(stores) {}
 
     Status add(ObjectStore& store, ObjectId id, const ObjectLabel& label) {
-        if (label.path.empty()) {
+        auto said = recovered_from(store, id, label);
+        if (!said && said.error().code == EBADMSG) {
             ++rebuilt_.unreadable;
             return store.remove(id);
         }
-        Namespace::Recovered file;
-        file.ino = id;
-        file.path = label.path;
-        file.mode = S_IFREG | (label.mode & 07777);
-        file.uid = label.uid;
-        file.gid = label.gid;
-        file.mtime_ns = label.mtime_ns;
-        file.placement.scratch = label.chunk_crcs.empty() && label.size > 0;
-        file.placement.store_uid = store.uid();
-        file.placement.size = label.size;
-        file.placement.chunk_crcs = label.chunk_crcs;
-        if (file.placement.scratch) {
-            // It may have been written to since it was labelled.
-            const auto object = store.open_in_place(id);
-            const auto extent = object ? (*object)->extent() : object.error();
-            if (!extent) return extent.error();
-            file.placement.size = extent->size;
-            file.placement.held_bytes = extent->held_bytes;
+        if (!said) return said.error();
+        const Namespace::Recovered& file = *said;
+        if (const auto had = names_.placement(id); had && had->store_uid != store.uid()) {
+            ++rebuilt_.replaced;  // a second copy, on its way from one store to another
+            return store.remove(id);
         }
         auto recovered = names_.recover(file);
         if (!recovered && recovered.error().code == EEXIST) return displace(store, file);
@@ -71,7 +50,7 @@ class Rebuilding {
   private:
     Status displace(ObjectStore& store, const Namespace::Recovered& file) {
         ++rebuilt_.replaced;
-        const auto older = find(names_, file.path);
+        const auto older = find_path(names_, file.path);
         if (!older || !older->is_regular() || older->ino >= file.ino) return store.remove(file.ino);
         const auto placement = names_.placement(older->ino);
         if (auto forgotten = forget(names_, *older); !forgotten) return forgotten;
@@ -89,9 +68,51 @@ class Rebuilding {
 
 }  // namespace
 
+Result<Namespace::Recovered> recovered_from(ObjectStore& store, ObjectId id,
+                                            const ObjectLabel& label) {
+    if (label.path.empty()) return Error{EBADMSG, "its label cannot be read"};
+    const auto extent = store.extent(id);
+    if (!extent) return extent.error();
+    Namespace::Recovered file;
+    file.ino = id;
+    file.path = label.path;
+    file.mode = S_IFREG | (label.mode & 07777);
+    file.uid = label.uid;
+    file.gid = label.gid;
+    file.mtime_ns = label.mtime_ns;
+    file.placement.scratch = label.chunk_crcs.empty() && label.size > 0;
+    file.placement.store_uid = store.uid();
+    file.placement.size = label.size;
+    file.placement.chunk_crcs = label.chunk_crcs;
+    if (file.placement.scratch) {
+        // It may have been written to since it was labelled.
+        file.placement.size = extent->size;
+        file.placement.held_bytes = extent->held_bytes;
+    } else if (extent->size != label.size) {
+        return Error{EBADMSG, "it has " + std::to_string(extent->size) + " of " +
+                                  std::to_string(label.size) + " bytes"};
+    }
+    return file;
+}
+
+Result<Inode> find_path(const Namespace& names, std::string_view path) {
+    Result<Inode> inode = names.get(kRootIno);
+    while (inode && !path.empty()) {
+        const auto slash = path.find('/');
+        inode = names.lookup(inode->ino, path.substr(0, slash));
+        path = slash == std::string_view::npos ? std::string_view{} : path.substr(slash + 1);
+    }
+    return inode;
+}
+
 Result<Rebuilt> rebuild_names(Namespace& names,
                               const std::vector<std::unique_ptr<ObjectStore>>& stores) {
     Rebuilding rebuilding(names, stores);
+    for (const auto& store : stores) {
+        const auto leftovers = store->leftovers();
+        if (!leftovers) return leftovers.error();
+        for (const std::string& path : *leftovers) ::unlink(path.c_str());
+    }
     for (const auto& store : stores) {
         Status added;
         const Status scanned = store->scan([&](ObjectId id, const ObjectLabel& label) {
