@@ -183,7 +183,7 @@ Result<Options> interpret(const Settings& settings, const Surroundings& surround
     options.log_level = *level;
     const auto policy = single(settings, "policy", options.policy);
     if (!policy) return policy.error();
-    if (make_policy(*policy) == nullptr)
+    if (policy_named(*policy) == nullptr)
         return settings.at("policy").front().wrong("there is no '" + *policy + "'; there are " +
                                                    policy_names());
     options.policy = *policy;

@@ -79,7 +79,7 @@ Status wire_tiers(const Options& options, Parts& parts) {
     parts.cache = std::make_unique<Cache>(*std::move(arena), std::move(stores),
                                           Cache::Options{
                                               .io_timeout = options.io_timeout,
-                                              .policy = options.policy,
+                                              .policy = policy_named(options.policy),
                                               .scrub_bytes_per_s = options.scrub_bytes_per_s,
                                           });
     auto files = Files::open(*parts.names, *parts.cache);

@@ -57,7 +57,7 @@ std::vector<std::string> split(const std::string& text, const char* option) {
 std::vector<std::string> policies(const Arguments& arguments) {
     auto names = split(arguments.get<std::string>("policy"), "policy");
     for (const std::string& name : names)
-        if (name != kOptimum && make_policy(name) == nullptr)
+        if (name != kOptimum && policy_named(name) == nullptr)
             throw UsageError(
                 fmt::format("--policy: no '{}'; there are {}, {}", name, policy_names(), kOptimum));
     return names;

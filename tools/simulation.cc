@@ -18,7 +18,7 @@ using Request = std::vector<std::uint32_t>;
 class Tier {
   public:
     Tier(const std::string& policy, std::uint64_t room, std::uint64_t blocks)
-        : policy_(make_policy(policy)), room_(room), there_(blocks + 1) {}
+        : policy_(policy_named(policy)()), room_(room), there_(blocks + 1) {}
 
     bool has(std::uint32_t block) const { return there_[block]; }
     std::uint64_t written() const { return written_; }
@@ -56,7 +56,7 @@ class UnderPolicy {
         for (; hits < request.size() && has(request[hits]); ++hits)
             result.dram_hits += dram_.has(request[hits]);
         for (const std::uint32_t block : request) {
-            const FileUse use{block, trace_.parents[block], 1};
+            const FileUse use{block, block, trace_.parents[block], 1};
             for (Tier* const tier : {&dram_, &ssd_})
                 if (tier->has(block))
                     tier->used(use);

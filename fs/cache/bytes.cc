@@ -183,7 +183,7 @@ Status Cache::empty(Object& object, MutexLock& lock, Deadline until) NO_THREAD_S
     StoreTier* store = std::exchange(object.store, nullptr);
     const std::uint64_t charged = std::exchange(object.charged, 0);
     const bool saved = std::exchange(object.empty_saved, false) || store != nullptr;
-    object.empty_synced = false;
+    object.must_store = false;
     object.content.reset();
     object.scratch_file.reset();
     object.chunk_crcs.clear();

@@ -34,17 +34,19 @@ void Cache::purge(ObjectId id) {
             store_failed(*tier, id, "removing", removed.error());
 }
 
-void Cache::recall(ObjectId id, std::uint64_t store_uid, std::uint64_t bytes, Priority priority) {
+void Cache::recall(ObjectId id, std::uint64_t store_uid, std::uint64_t bytes,
+                   const Standing& standing) {
     StoreTier* tier = store_of(store_uid);
     if (tier == nullptr) return;
     const MutexLock lock(tier->mutex);
     tier->used += tier->store->footprint(bytes);
     ++tier->files;
-    tier->order.admitted({.id = id, .bytes = bytes}, priority);
+    tier->order.admitted(use_of(id, standing, bytes), standing.priority);
 }
 
-ObjectPtr Cache::add(ObjectId id, VolumeId volume) {
+ObjectPtr Cache::add(ObjectId id, VolumeId volume, const Standing& standing) {
     auto object = std::make_shared<Object>(id, volume);
+    object->set_standing(standing);
     Table::accessor entry;
     objects_.insert(entry, id);
     entry->second = object;
@@ -80,7 +82,7 @@ Result<ObjectPtr> Cache::acquire(ObjectId id) {
     object->charged = empty ? 0 : charge_of(*tier, *record);
     object->chunk_crcs = std::move(record->chunk_crcs);
     object->pinned = record->pinned;
-    object->priority = record->priority;
+    object->set_standing(record->standing);
     entry->second = object;
     return object;
 }
@@ -275,16 +277,19 @@ std::string Cache::store_name(std::uint64_t store_uid) const {
     return tier == nullptr ? "" : tier->store->name();
 }
 
-void Cache::set_priority(ObjectId id, Priority priority) {
-    if (const ObjectPtr object = live(id)) object->priority = priority;
+void Cache::set_standing(ObjectId id, const Standing& standing) {
+    const ObjectPtr object = live(id);
+    if (object != nullptr) object->set_standing(standing);
+    const FileUse file = use_of(id, standing, 0);
     {
         const MutexLock lock(dram_mutex_);
-        dram_order_.rank(id, priority);
+        dram_order_.changed(file, standing.priority);
     }
     for (const auto& tier : stores_) {
         const MutexLock lock(tier->mutex);
-        tier->order.rank(id, priority);
+        tier->order.changed(file, standing.priority);
     }
+    if (object != nullptr) reconsider(*object);
 }
 
 void Cache::set_pinned(ObjectId id, bool pinned) {
@@ -348,19 +353,21 @@ void Cache::used(const Object& object, bool hit, bool in_dram, StoreTier* store)
     if (in_dram) {
         ++counters_.dram_hits;
         const MutexLock lock(dram_mutex_);
-        dram_order_.used({.id = object.id}, object.priority);
+        dram_order_.used(object.use(), object.priority);
     } else if (store != nullptr) {
         ++counters_.store_hits;
     }
     if (store != nullptr) {
         const MutexLock lock(store->mutex);
-        store->order.used({.id = object.id}, object.priority);
+        store->order.used(object.use(), object.priority);
+    } else if (hit) {
+        reconsider(object);
     }
 }
 
 void Cache::admit(const Object& object, std::uint64_t bytes) {
     const MutexLock lock(dram_mutex_);
-    dram_order_.admitted({.id = object.id, .bytes = bytes}, object.priority);
+    dram_order_.admitted(object.use(bytes), object.priority);
 }
 
 void Cache::forget(ObjectId id, StoreTier* store, std::uint64_t charged) {
@@ -427,7 +434,7 @@ ObjectRecord Cache::record_of(const Object& object) const {
     record.volume = object.volume;
     record.scratch = object.state == Object::State::scratch;
     record.pinned = object.pinned;
-    record.priority = object.priority;
+    record.standing = object.standing();
     record.store_uid = object.store == nullptr ? 0 : object.store->store->uid();
     record.size = object.size;
     record.held_bytes = object.charged;
@@ -440,8 +447,9 @@ Status Cache::wait_changed(Object& object, MutexLock& lock, Deadline deadline) {
     return Error{ETIMEDOUT, "the file was busy for longer than the I/O timeout"};
 }
 
-ObjectPtr Cache::adopt(ObjectId id, VolumeId volume, std::shared_ptr<Content> content) {
-    ObjectPtr object = add(id, volume);
+ObjectPtr Cache::adopt(ObjectId id, VolumeId volume, const Standing& standing,
+                       std::shared_ptr<Content> content) {
+    ObjectPtr object = add(id, volume, standing);
     counters_.written_bytes += content->size();
     {
         MutexLock lock(object->mutex);

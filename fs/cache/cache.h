@@ -44,7 +44,7 @@ enum class Fill {
 
 /// One store below DRAM, with what the cache knows of it.
 struct StoreTier {
-    explicit StoreTier(std::string_view policy) : order(policy) {}
+    explicit StoreTier(MakePolicy policy) : order(policy) {}
 
     mutable Mutex mutex;  ///< innermost, with the arena's
     EvictionOrder order GUARDED_BY(mutex);
@@ -70,6 +70,7 @@ struct CacheCounters {
     std::atomic<std::uint64_t> dram_hits = 0;         ///< opens and leases of files in DRAM
     std::atomic<std::uint64_t> store_hits = 0;        ///< of files that were only in a store
     std::atomic<std::uint64_t> spills = 0;
+    std::atomic<std::uint64_t> refusals = 0;  ///< files that a full store's policy did not want
     std::atomic<std::uint64_t> fills = 0;
     std::atomic<std::uint64_t> dram_evictions = 0;  ///< files that left DRAM for want of room
     std::atomic<std::uint64_t> store_evictions =
@@ -97,7 +98,7 @@ class Cache {
         double watermark_high = 0.95;         ///< of a tier: eviction in the background starts here
         double watermark_low = 0.90;          ///< and stops here
         std::uint64_t file_bytes_max = 0;     ///< most DRAM for one file; 0: a quarter of the arena
-        std::string policy = "lru";           ///< of every tier: which file leaves it first
+        MakePolicy policy = make_lru;         ///< of every tier: which file leaves it first
         std::uint64_t scrub_bytes_per_s = 0;  ///< read from stores to check them; 0: never
         std::chrono::milliseconds scrub_round = std::chrono::hours(24);  ///< at least, from start
                                                                          ///< to start
@@ -115,7 +116,8 @@ class Cache {
     /// Removes from every store what an earlier run may have left of a file that is no more.
     void purge(ObjectId id);
     /// A file that a store holds since an earlier run; call in order of last use, oldest first.
-    void recall(ObjectId id, std::uint64_t store_uid, std::uint64_t bytes, Priority priority);
+    void recall(ObjectId id, std::uint64_t store_uid, std::uint64_t bytes,
+                const Standing& standing);
     /// Spills what is sealed and not yet in a store (within io_timeout), then ends the threads and
     /// lets go of the stores, once their devices have answered what was asked of them: the catalog
     /// is not called any more afterwards.
@@ -124,7 +126,7 @@ class Cache {
     // --- objects
     // -----------------------------------------------------------------------------------
     /// A new, empty object, to be written.
-    ObjectPtr add(ObjectId id, VolumeId volume);
+    ObjectPtr add(ObjectId id, VolumeId volume, const Standing& standing);
     /// The live object of `id`, made from its record when it is not live. Errors: ENOENT.
     Result<ObjectPtr> acquire(ObjectId id);
     /// For whoever has acquired it and not opened it: it need not live on if its record tells all.
@@ -196,7 +198,8 @@ class Cache {
     Result<std::shared_ptr<Content>> draft(VolumeId volume, std::uint64_t size);
     /// `content` is, whole, the bytes of the new file `id`: sealed. write_behind() once it has a
     /// name.
-    ObjectPtr adopt(ObjectId id, VolumeId volume, std::shared_ptr<Content> content);
+    ObjectPtr adopt(ObjectId id, VolumeId volume, const Standing& standing,
+                    std::shared_ptr<Content> content);
     /// What is sealed outlives the daemon as soon as a store has it; what is empty, at once.
     void write_behind(ObjectPtr object);
 
@@ -217,7 +220,7 @@ class Cache {
     std::string store_name(std::uint64_t store_uid) const;
     void set_pinned(ObjectId id, bool pinned);
     /// Of a file that is named by its record, which says so already.
-    void set_priority(ObjectId id, Priority priority);
+    void set_standing(ObjectId id, const Standing& standing);
     /// Uses that the catalog has not been told of.
     ObjectUse pending_use(ObjectId id) const;
     /// Tells it, tries again to spill what failed, and looks what the kernel has made of the
@@ -320,6 +323,9 @@ class Cache {
 
     // spill.cc: from DRAM into a store
     void queue_spill(ObjectPtr object, bool urgent);
+    bool wanted_below(const Object& object, std::uint64_t bytes);
+    void refused(Object& object);
+    void reconsider(const Object& object);
     bool save_empty(const ObjectPtr& object);
     void spiller();
     void spill(const ObjectPtr& object);
@@ -362,6 +368,8 @@ class Cache {
     /// The store that a file of `bytes` should go to, with the bytes charged; null: none has room.
     /// Never `except`.
     StoreTier* charge_store(std::uint64_t bytes, const StoreTier* except = nullptr);
+    /// Those that may be written to, the one that has most room first.
+    std::vector<StoreTier*> stores_by_room(const StoreTier* except = nullptr) const;
     void degrade(StoreTier& tier, const std::string& reason);
     bool charge(StoreTier& tier, std::uint64_t bytes);
     StoreTier* store_of(std::uint64_t store_uid) const;

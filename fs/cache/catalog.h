@@ -4,17 +4,29 @@
 
 #include "fs/base/priority.h"
 #include "fs/base/result.h"
+#include "fs/cache/policy.h"
 #include "fs/store/arena.h"
 #include "fs/store/object_store.h"
 
 namespace kvfs {
+
+/// What the policies of tiers go by, besides the uses of a file.
+struct Standing {
+    Priority priority = Priority::normal;
+    std::uint32_t name = 0;  ///< FileUse::name
+    ObjectId parent = 0;     ///< FileUse::parent
+};
+
+inline FileUse use_of(ObjectId id, const Standing& standing, std::uint64_t bytes) {
+    return {id, standing.name, standing.parent, bytes};
+}
 
 /// What outlives the daemon of a file's bytes: where they are and how to check them.
 struct ObjectRecord {
     VolumeId volume = 0;
     bool scratch = false;
     bool pinned = false;
-    Priority priority = Priority::normal;
+    Standing standing{};
     bool unlinked = false;        ///< it has lost its name, and its bytes are to go
     std::uint64_t store_uid = 0;  ///< 0: in none, for it is empty
     std::uint64_t size = 0;

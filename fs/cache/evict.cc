@@ -89,7 +89,7 @@ bool Cache::charge(StoreTier& tier, std::uint64_t bytes) {
     }
 }
 
-StoreTier* Cache::charge_store(std::uint64_t bytes, const StoreTier* except) {
+std::vector<StoreTier*> Cache::stores_by_room(const StoreTier* except) const {
     struct Choice {
         bool busy;    ///< it has its part of the spills that may be under way
         double fill;  ///< so that stores fill in proportion to their sizes
@@ -108,8 +108,14 @@ StoreTier* Cache::charge_store(std::uint64_t bytes, const StoreTier* except) {
     std::sort(choices.begin(), choices.end(), [](const Choice& a, const Choice& b) {
         return std::tie(a.busy, a.fill) < std::tie(b.busy, b.fill);
     });
-    for (const Choice& choice : choices)
-        if (charge(*choice.tier, choice.tier->store->footprint(bytes))) return choice.tier;
+    std::vector<StoreTier*> stores;
+    for (const Choice& choice : choices) stores.push_back(choice.tier);
+    return stores;
+}
+
+StoreTier* Cache::charge_store(std::uint64_t bytes, const StoreTier* except) {
+    for (StoreTier* const tier : stores_by_room(except))
+        if (charge(*tier, tier->store->footprint(bytes))) return tier;
     return nullptr;
 }
 
@@ -172,7 +178,7 @@ Cache::Evicted Cache::evict_from_dram_one(ObjectId id) {
             done.bytes = bytes;
             const MutexLock dram_lock(dram_mutex_);
             dram_order_.removed(id);
-        } else if (object->spill_failed && object->handles == 0) {
+        } else if ((object->spill_failed || object->refused) && object->handles == 0) {
             lose_it = true;
             done.bytes = bytes;
         }
@@ -197,6 +203,8 @@ std::uint64_t Cache::evict_from_store(StoreTier& tier, std::uint64_t bytes) {
 }
 
 Status Cache::leave_dram(ObjectId id) {
+    if (const auto now = residency(id); now && now->size > 0 && now->store.empty())
+        return Error{EBUSY};
     if (evict_from_dram_one(id).bytes > 0) return {};
     const auto now = residency(id);
     return now && now->dram_bytes > 0 ? Error{EBUSY} : Status{};

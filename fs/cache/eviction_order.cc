@@ -1,18 +1,19 @@
 #include "fs/cache/eviction_order.h"
 
-#include <cassert>
-
 namespace kvfs {
 
-EvictionOrder::EvictionOrder(std::string_view policy) {
-    for (auto& one : by_priority_) {
-        one = make_policy(policy);
-        assert(one != nullptr);
-    }
+EvictionOrder::EvictionOrder(MakePolicy make) {
+    for (auto& one : by_priority_) one = make();
 }
 
 EvictionPolicy& EvictionOrder::of(Priority priority) {
     return *by_priority_[static_cast<std::size_t>(static_cast<int>(priority) + 1)];
+}
+
+bool EvictionOrder::admits(const FileUse& file, Priority priority) {
+    for (const Priority lower : kPriorities)
+        if (lower < priority && of(lower).files() > 0) return true;
+    return of(priority).admits(file);
 }
 
 void EvictionOrder::admitted(const FileUse& file, Priority priority) {
@@ -44,10 +45,14 @@ std::size_t EvictionOrder::files() const {
     return all;
 }
 
-void EvictionOrder::rank(ObjectId id, Priority priority) {
+void EvictionOrder::changed(const FileUse& file, Priority priority) {
     const std::size_t before = files();
-    removed(id);
-    if (files() < before) of(priority).admitted({.id = id});
+    for (const Priority other : kPriorities)
+        if (other != priority && of(other).files() > 0) of(other).removed(file.id);
+    if (files() < before)
+        of(priority).admitted(file);
+    else
+        of(priority).changed(file);
 }
 
 }  // namespace kvfs

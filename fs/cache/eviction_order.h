@@ -1,7 +1,6 @@
 #pragma once
 #include <array>
 #include <memory>
-#include <string_view>
 #include <vector>
 
 #include "fs/base/priority.h"
@@ -13,9 +12,11 @@ namespace kvfs {
 /// policy names. One instance a tier; the tier calls it under its own lock.
 class EvictionOrder {
   public:
-    /// `policy` is one of policy_names().
-    explicit EvictionOrder(std::string_view policy);
+    explicit EvictionOrder(MakePolicy make);
 
+    /// As EvictionPolicy's, of the files of its priority; it is not asked while there are files of
+    /// lower ones, which would go.
+    bool admits(const FileUse& file, Priority priority);
     /// As EvictionPolicy's. A file that comes again with another priority has that from then on.
     void admitted(const FileUse& file, Priority priority);
     void used(const FileUse& file, Priority priority);
@@ -23,8 +24,8 @@ class EvictionOrder {
     std::vector<ObjectId> victims(std::size_t count);
     std::size_t files() const;
 
-    /// The file, if it is in the tier, has another priority from now on.
-    void rank(ObjectId id, Priority priority);
+    /// The file, if it is in the tier, has another name, parent or priority from now on. No use.
+    void changed(const FileUse& file, Priority priority);
 
   private:
     EvictionPolicy& of(Priority priority);

@@ -77,7 +77,6 @@ class FileLists {
     }
 
     void make_youngest(Index at, Index list = 0) { unlink(at), link_before(at, list); }
-    void make_oldest(Index at, Index list = 0) { unlink(at), link_before(at, nodes_[list].newer); }
     /// The next older one in the list of `other`.
     void put_behind(Index at, Index other) { unlink(at), link_before(at, other); }
     /// The next younger one in the list of `other`.

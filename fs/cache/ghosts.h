@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "fs/cache/chunks.h"
-#include "fs/store/object_store.h"
 
 namespace kvfs {
 
@@ -26,25 +25,25 @@ class Ghosts {
         while (slots_.size() < std::max(kLeast, kPerFile * files)) slots_.push_back({});
     }
     /// Returns whom it took the place of.
-    std::optional<Ghost> put(ObjectId id, Ghost ghost) {
-        Slot& slot = slots_[place(id)];
+    std::optional<Ghost> put(std::uint32_t name, Ghost ghost) {
+        Slot& slot = slots_[place(name)];
         const auto gone = slot.ghost();
-        slot = {print(id) | (ghost.kind + 1), ghost.used};
+        slot = {print(name) | (ghost.kind + 1), ghost.used};
         return gone;
     }
-    std::optional<Ghost> take(ObjectId id) {
+    std::optional<Ghost> take(std::uint32_t name) {
         if (slots_.size() == 0) return std::nullopt;
-        Slot& slot = slots_[place(id)];
-        if (slot.is >> 5 != print(id) >> 5) return std::nullopt;
+        Slot& slot = slots_[place(name)];
+        if (slot.is >> 5 != print(name) >> 5) return std::nullopt;
         const auto ghost = slot.ghost();
         slot = {};
         return ghost;
     }
     /// The same, and it stays.
-    std::optional<Ghost> find(ObjectId id) const {
+    std::optional<Ghost> find(std::uint32_t name) const {
         if (slots_.size() == 0) return std::nullopt;
-        const Slot& slot = slots_[place(id)];
-        return slot.is >> 5 == print(id) >> 5 ? slot.ghost() : std::nullopt;
+        const Slot& slot = slots_[place(name)];
+        return slot.is >> 5 == print(name) >> 5 ? slot.ghost() : std::nullopt;
     }
     std::size_t slots() const { return slots_.size(); }
     std::optional<Ghost> in_slot(std::size_t slot) const {
@@ -65,14 +64,14 @@ class Ghosts {
         }
     };
 
-    static std::uint64_t hash(ObjectId id) { return (id ^ id >> 32) * 0x9e3779b97f4a7c15; }
-    static std::uint32_t print(ObjectId id) {
-        return static_cast<std::uint32_t>(hash(id) ^ hash(id) >> 29) & ~31U;
+    static std::uint64_t hash(std::uint32_t name) { return name * 0x9e3779b97f4a7c15; }
+    static std::uint32_t print(std::uint32_t name) {
+        return static_cast<std::uint32_t>(hash(name) >> 32) & ~31U;
     }
     /// Of those it may go to: the table grows without moving what is in it.
-    std::size_t place(ObjectId id) const {
+    std::size_t place(std::uint32_t name) const {
         const std::size_t half = std::bit_floor(slots_.size());
-        const std::size_t at = (hash(id) >> 20) & (2 * half - 1);
+        const std::size_t at = name & (2 * half - 1);
         return at < slots_.size() ? at : at - half;
     }
 

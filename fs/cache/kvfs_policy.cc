@@ -21,6 +21,7 @@ class KvfsPolicy final : public EvictionPolicy {
     bool admits(const FileUse& file) override;
     void admitted(const FileUse& file) override;
     void used(const FileUse& file) override;
+    void changed(const FileUse& file) override;
     void removed(ObjectId id) override;
     std::vector<ObjectId> victims(std::size_t count) override;
     std::size_t files() const override { return files_.size() - husks_; }
@@ -42,6 +43,7 @@ class KvfsPolicy final : public EvictionPolicy {
     static constexpr float kOutOfTurn = 0.5F, kAdmit = 0.8F;
 
     struct Facts {
+        std::uint32_t name = 0;
         std::uint32_t parent = 0;    ///< its index
         std::uint32_t used = 0;      ///< when, by the clock of uses
         std::uint32_t children = 0;  ///< files in the tier that build on it
@@ -72,7 +74,7 @@ class KvfsPolicy final : public EvictionPolicy {
         return std::min(static_cast<unsigned>(std::bit_width(run)) - 1, kRuns - 1);
     }
     unsigned run_of(const FileUse& file) const {
-        return file.parent != 0 && file.parent == newest_ ? run_ + 1 : 1;
+        return file.parent != 0 && file.parent == newest_.id ? newest_.run + 1 : 1;
     }
     float worth(Index at) const {
         return reuse_.worth(kind_of(files_[at]), now_ - files_[at].used);
@@ -86,8 +88,9 @@ class KvfsPolicy final : public EvictionPolicy {
     Index find(ObjectId id) const {
         return last_ != files_.kNone && files_.id(last_) == id ? last_ : files_.find(id);
     }
-    void changes(Index at) { changed_ |= 1U << kind_of(files_[at]); }
+    void touch(Index at) { changed_ |= 1U << kind_of(files_[at]); }
     void told_of(const FileUse& file);
+    void is_newest(const FileUse& file);
     void reused(unsigned kind, std::uint32_t age, bool hit);
     void use(Index at, const FileUse& file, bool hit);
     void find_parent(Index at, ObjectId parent);
@@ -114,8 +117,12 @@ class KvfsPolicy final : public EvictionPolicy {
     ObjectId before_ = 0;         ///< the file told of last
     std::uint32_t evicted_ = 0;   ///< when last
     Index last_ = Files::kNone;   ///< what the next one may build on: it stays
-    ObjectId newest_ = 0;         ///< the new file told of last
-    unsigned run_ = 0;            ///< its place among its prompt's new ones
+    /// The new file told of last, and its place among its prompt's new ones.
+    struct Newest {
+        ObjectId id = 0;
+        unsigned run = 0;
+    };
+    Newest newest_, before_newest_;
 };
 
 /// Files of one prompt come and go together: they are one prompt's worth of evidence.
@@ -126,8 +133,13 @@ void KvfsPolicy::told_of(const FileUse& file) {
     before_ = file.id;
 }
 
+void KvfsPolicy::is_newest(const FileUse& file) {
+    const unsigned run = run_of(file);
+    before_newest_ = std::exchange(newest_, {file.id, run});
+}
+
 bool KvfsPolicy::admits(const FileUse& file) {
-    const auto ghost = ghosts_.find(file.id);
+    const auto ghost = ghosts_.find(file.name);
     const unsigned run = run_of(file);
     const unsigned rank = ghost ? next_rank(ghost->kind / 2) : first_rank(run);
     bool worth_it = rival_.leads();
@@ -145,10 +157,9 @@ bool KvfsPolicy::admits(const FileUse& file) {
         extended = ghost->kind % 2 != 0;
         reused(ghost->kind, now_ - ghost->used, false);
     } else {
-        newest_ = file.id;
-        run_ = run;
+        is_newest(file);
     }
-    const auto gone = ghosts_.put(file.id, {kind_of(rank, extended || !ghost), now_});
+    const auto gone = ghosts_.put(file.name, {kind_of(rank, extended || !ghost), now_});
     if (gone && !ghost) reuse_.gone(gone->kind, now_ - gone->used);
     ghosts_.make_room(files_.size());
     evicted_ = now_;
@@ -163,15 +174,15 @@ void KvfsPolicy::admitted(const FileUse& file) {
         at = files_.add(file.id);
         Facts& facts = files_[at];
         facts.here = true;
-        if (const auto ghost = ghosts_.take(file.id)) {
+        facts.name = file.name;
+        if (const auto ghost = ghosts_.take(file.name)) {
             facts.rank = static_cast<std::uint8_t>(ghost->kind / 2);
             facts.extended = ghost->kind % 2 != 0;
             facts.used = ghost->used;
             use(at, file, false);
         } else {
-            run_ = run_of(file);
-            newest_ = file.id;
-            facts.rank = static_cast<std::uint8_t>(first_rank(run_));
+            is_newest(file);
+            facts.rank = static_cast<std::uint8_t>(first_rank(newest_.run));
             told_of(file);
             facts.used = now_;
             find_parent(at, file.parent);
@@ -196,6 +207,21 @@ void KvfsPolicy::used(const FileUse& file) {
     learn();
 }
 
+void KvfsPolicy::changed(const FileUse& file) {
+    const Index at = files_.find(file.id);
+    if (at == files_.kNone || !files_[at].here) return;
+    files_[at].name = file.name;
+    if (file.parent == 0 || files_[at].parent != files_.kNone) return;
+    next_ = {};
+    find_parent(at, file.parent);
+    if (file.id != newest_.id || file.parent != before_newest_.id) return;
+    newest_.run = before_newest_.run + 1;
+    if (files_[at].rank >= kRuns) return;
+    touch(at);
+    files_[at].rank = static_cast<std::uint8_t>(first_rank(newest_.run));
+    enqueue(at);
+}
+
 void KvfsPolicy::reused(unsigned kind, std::uint32_t age, bool hit) {
     reuse_.reused(kind, age);
     rival_.reused(age, hit);
@@ -203,8 +229,9 @@ void KvfsPolicy::reused(unsigned kind, std::uint32_t age, bool hit) {
 
 void KvfsPolicy::use(Index at, const FileUse& file, bool hit) {
     Facts& facts = files_[at];
+    facts.name = file.name;  // it may have another now
     told_of(file);
-    changes(at);
+    touch(at);
     reused(kind_of(facts), now_ - facts.used, hit);
     facts.rank = static_cast<std::uint8_t>(next_rank(facts.rank));
     facts.used = now_;
@@ -218,7 +245,7 @@ void KvfsPolicy::find_parent(Index at, ObjectId parent) {
     const Index found = find(parent);
     if (found == files_.kNone || found == at) return;
     files_[at].parent = found;
-    changes(found);
+    touch(found);
     Facts& facts = files_[found];
     facts.extended = true;
     if (++facts.children == 1) files_.make_youngest(found, kInner);
@@ -244,7 +271,7 @@ void KvfsPolicy::enqueue(Index at) {
     if (facts.children > 0) return;
     const auto kind = kind_of(facts);
     const auto age = now_ - facts.used;
-    changes(at);
+    touch(at);
     files_.make_youngest(at, kind);
     if (age == 0) return;
     Index next = files_.oldest(kind);
@@ -259,9 +286,9 @@ void KvfsPolicy::removed(ObjectId id) {
     const Index at = files_.find(id);
     if (at == files_.kNone || !files_[at].here) return;
     next_ = {};
-    changes(at);
+    touch(at);
     Facts& facts = files_[at];
-    if (const auto gone = ghosts_.put(id, {kind_of(facts), facts.used}))
+    if (const auto gone = ghosts_.put(facts.name, {kind_of(facts), facts.used}))
         reuse_.gone(gone->kind, now_ - gone->used);
     facts.here = false;
     if (last_ == at) last_ = files_.kNone;

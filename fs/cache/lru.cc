@@ -15,6 +15,11 @@ class Lru final : public EvictionPolicy {
     void used(const FileUse& file) override {
         if (const auto at = order_.find(file.id); at != order_.kNone) touch(at, file.parent);
     }
+    void changed(const FileUse& file) override {
+        const auto at = order_.find(file.id);
+        if (at != order_.kNone && clock_ - order_[at].used <= kSamePrompt)
+            put_behind_parent(at, file.parent);
+    }
     void removed(ObjectId id) override {
         if (const auto at = order_.find(id); at != order_.kNone) order_.erase(at);
     }
@@ -37,13 +42,15 @@ class Lru final : public EvictionPolicy {
 
     void touch(FileLists<Facts>::Index at, ObjectId parent) {
         order_[at].used = ++clock_;
+        if (!put_behind_parent(at, parent)) order_.make_youngest(at);
+    }
+    /// If that was used for the same prompt.
+    bool put_behind_parent(FileLists<Facts>::Index at, ObjectId parent) {
         const auto before = parent == 0 ? order_.kNone : order_.find(parent);
-        if (before != order_.kNone && before != at && clock_ - order_[before].used <= kSamePrompt)
-            order_.put_behind(at, before);
-        else if (parent != 0 && before == order_.kNone)
-            order_.make_oldest(at);
-        else
-            order_.make_youngest(at);
+        if (before == order_.kNone || before == at || clock_ - order_[before].used > kSamePrompt)
+            return false;
+        order_.put_behind(at, before);
+        return true;
     }
 
     FileLists<Facts> order_;

@@ -6,6 +6,7 @@
 
 #include "fs/base/mutex.h"
 #include "fs/base/priority.h"
+#include "fs/cache/catalog.h"
 #include "fs/cache/content.h"
 #include "fs/store/object_store.h"
 
@@ -33,6 +34,15 @@ struct Object {
 
     Object(ObjectId object_id, VolumeId object_volume) : id(object_id), volume(object_volume) {}
 
+    void set_standing(const Standing& standing) {
+        priority = standing.priority;
+        name = standing.name;
+        parent = standing.parent;
+    }
+    Standing standing() const { return {priority, name, parent}; }
+    /// For the policies of tiers; `bytes`: in the tier.
+    FileUse use(std::uint64_t bytes = 0) const { return use_of(id, standing(), bytes); }
+
     const ObjectId id;
 
     /// Taken before any tier's lock and before the arena's; never while a catalog call runs.
@@ -44,8 +54,9 @@ struct Object {
     std::uint64_t size GUARDED_BY(mutex) = 0;
     std::shared_ptr<Content> content GUARDED_BY(mutex);
     StoreTier* store GUARDED_BY(mutex) = nullptr;
-    bool empty_saved GUARDED_BY(mutex) = false;   ///< its record says so; no store has it
-    bool empty_synced GUARDED_BY(mutex) = false;  ///< and yet a store is to have it
+    bool empty_saved GUARDED_BY(mutex) = false;  ///< its record says so; no store has it
+    /// A sync has asked for a store's copy, whatever its policy says; of an empty file, too.
+    bool must_store GUARDED_BY(mutex) = false;
     std::vector<std::uint32_t> chunk_crcs GUARDED_BY(mutex);
     std::shared_ptr<ObjectFile> scratch_file GUARDED_BY(mutex);  ///< open while scratch and live
     std::uint64_t version GUARDED_BY(mutex) =
@@ -62,11 +73,14 @@ struct Object {
     bool spilling GUARDED_BY(mutex) = false;      ///< being written to a store right now
     bool renamed GUARDED_BY(mutex) = false;       ///< while spilling: its label is out of date
     bool spill_failed GUARDED_BY(mutex) = false;  ///< the last try; it is tried again
+    bool refused GUARDED_BY(mutex) = false;       ///< by a store's policy; until it is used again
     bool converting GUARDED_BY(mutex) = false;    ///< turning into scratch
     std::uint64_t charged GUARDED_BY(mutex) = 0;  ///< bytes that `store` counts for it
 
     std::atomic<bool> pinned = false;
     std::atomic<Priority> priority = Priority::normal;
+    std::atomic<std::uint32_t> name = 0;  ///< as the next, of a FileUse
+    std::atomic<ObjectId> parent = 0;
     std::atomic<std::int64_t> modified_ns = 0;  ///< wall clock of the last write; 0: none
 };
 

@@ -5,15 +5,15 @@ namespace {
 
 struct Named {
     std::string_view name;
-    std::unique_ptr<EvictionPolicy> (*make)();
+    MakePolicy make;
 };
 constexpr Named kPolicies[] = {{"lru", make_lru}, {"s3fifo", make_s3fifo}, {"kvfs", make_kvfs}};
 
 }  // namespace
 
-std::unique_ptr<EvictionPolicy> make_policy(std::string_view name) {
+MakePolicy policy_named(std::string_view name) {
     for (const Named& policy : kPolicies)
-        if (policy.name == name) return policy.make();
+        if (policy.name == name) return policy.make;
     return nullptr;
 }
 

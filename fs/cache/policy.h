@@ -13,6 +13,9 @@ namespace kvfs {
 /// A file as a policy sees it.
 struct FileUse {
     ObjectId id = 0;
+    /// Of what its name is: of files that had one name, one after the other, it is the same. By
+    /// this a policy knows a file again that comes back after it was evicted for good.
+    std::uint32_t name = 0;
     /// The file without which this one is useless: the block before it in its prompt. 0: unknown,
     /// or there is none.
     ObjectId parent = 0;
@@ -36,6 +39,9 @@ class EvictionPolicy {
     virtual void admitted(const FileUse& file) = 0;
     /// The file was read. Ids that are not in the tier are ignored.
     virtual void used(const FileUse& file) = 0;
+    /// The file has another name now, or its parent has become known. No use of it. Ids that are
+    /// not in the tier are ignored.
+    virtual void changed(const FileUse& /*file*/) {}
     /// `id` left the tier: evicted, unlinked or replaced. Unknown ids are ignored.
     virtual void removed(ObjectId id) = 0;
     /// The `count` files that should go first, in order. Some may be in use and are then passed
@@ -49,8 +55,9 @@ std::unique_ptr<EvictionPolicy> make_lru();
 std::unique_ptr<EvictionPolicy> make_s3fifo();
 std::unique_ptr<EvictionPolicy> make_kvfs();
 
-/// By its name; null when there is none of that name.
-std::unique_ptr<EvictionPolicy> make_policy(std::string_view name);
+using MakePolicy = std::unique_ptr<EvictionPolicy> (*)();
+/// What makes the policy of that name; null when there is none.
+MakePolicy policy_named(std::string_view name);
 /// "lru, s3fifo, kvfs"
 std::string policy_names();
 

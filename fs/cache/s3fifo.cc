@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "fs/cache/file_lists.h"
+#include "fs/cache/ghosts.h"
 #include "fs/cache/policy.h"
 
 namespace kvfs {
@@ -12,31 +13,26 @@ class S3Fifo final : public EvictionPolicy {
   public:
     void admitted(const FileUse& file) override {
         const auto at = files_.find(file.id);
-        if (at == files_.kNone) {
-            files_.add(file.id, kSmall);
-            ++count_[kSmall];
-        } else if (files_[at].list == kGhost) {
-            move(at, kMain);
-            files_[at].uses = 0;
-        } else {
-            used(file);
-        }
+        if (at != files_.kNone) return used(file);
+        const auto ghost = ghosts_.take(file.name);
+        const List list = ghost && left_ - ghost->used <= count_[kMain] + 1 ? kMain : kSmall;
+        files_[files_.add(file.id, list)] = {.name = file.name, .list = list};
+        ++count_[list];
+        ghosts_.make_room(files());
     }
     void used(const FileUse& file) override {
         const auto at = files_.find(file.id);
-        if (at != files_.kNone && files_[at].list != kGhost)
-            files_[at].uses = static_cast<std::uint8_t>(std::min(files_[at].uses + 1, kUsesMax));
+        if (at == files_.kNone) return;
+        files_[at].name = file.name;
+        files_[at].uses = static_cast<std::uint8_t>(std::min(files_[at].uses + 1, kUsesMax));
     }
     void removed(ObjectId id) override {
         const auto at = files_.find(id);
-        if (at == files_.kNone || files_[at].list == kGhost) return;
-        const bool tried = files_[at].list == kSmall;
-        move(at, kGhost);
-        if (!tried || count_[kGhost] > count_[kMain] + 1) {
-            const auto forgotten = tried ? files_.oldest(kGhost) : at;
-            files_.erase(forgotten);
-            --count_[kGhost];
-        }
+        if (at == files_.kNone) return;
+        const Facts& file = files_[at];
+        --count_[file.list];
+        if (file.list == kSmall) ghosts_.put(file.name, {.used = ++left_});
+        files_.erase(at);
     }
     std::vector<ObjectId> victims(std::size_t count) override {
         settle();
@@ -51,11 +47,12 @@ class S3Fifo final : public EvictionPolicy {
     std::size_t files() const override { return count_[kSmall] + count_[kMain]; }
 
   private:
-    enum List : std::uint8_t { kSmall, kMain, kGhost, kLists };
+    enum List : std::uint8_t { kSmall, kMain, kLists };
     static constexpr int kUsesMax = 3;
     static constexpr std::size_t kSmallPart = 10;  ///< the small queue: one file in so many
 
     struct Facts {
+        std::uint32_t name = 0;
         List list = kSmall;
         std::uint8_t uses = 0;
     };
@@ -78,6 +75,8 @@ class S3Fifo final : public EvictionPolicy {
     }
 
     FileLists<Facts> files_{kLists};
+    Ghosts ghosts_;           ///< of the small queue
+    std::uint32_t left_ = 0;  ///< so many have left it
     std::size_t count_[kLists] = {};
 };
 

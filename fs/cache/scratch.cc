@@ -297,7 +297,7 @@ void Cache::become_scratch(Object& object, Conversion& conversion) {
         dram_order_.removed(object.id);
     }
     const MutexLock tier_lock(tier.mutex);
-    tier.order.admitted({.id = object.id, .bytes = object.charged}, object.priority);
+    tier.order.admitted(object.use(object.charged), object.priority);
     ++tier.files;
 }
 
@@ -342,7 +342,7 @@ void Cache::move_scratch(StoreTier& from, const ObjectPtr& object) {
             was_charged = std::exchange(object->charged, to->store->footprint(record.held_bytes));
             {
                 const MutexLock tier_lock(to->mutex);
-                to->order.admitted({.id = object->id, .bytes = object->charged}, object->priority);
+                to->order.admitted(object->use(object->charged), object->priority);
                 ++to->files;
             }
             measure(*object);

@@ -30,7 +30,7 @@ bool Cache::save_empty(const ObjectPtr& object) {
     ObjectRecord record;
     {
         const MutexLock lock(object->mutex);
-        if (object->state != Object::State::sealed || object->size > 0 || object->empty_synced)
+        if (object->state != Object::State::sealed || object->size > 0 || object->must_store)
             return false;
         if (object->store != nullptr || object->empty_saved || object->unlinked ||
             object->spilling || object->converting)
@@ -80,13 +80,16 @@ void Cache::spill(const ObjectPtr& object) {
     ObjectRecord record;
     std::uint64_t version = 0;
     bool wanted = false;
+    bool forced = false;
     {
         const MutexLock lock(object->mutex);
+        forced = object->must_store;
         wanted = object->state == Object::State::sealed && object->store == nullptr &&
-                 (object->size > 0 || object->empty_synced) && !object->unlinked &&
+                 (object->size > 0 || object->must_store) && !object->unlinked &&
                  !object->spilling && !object->converting;
         if (wanted) {
             object->spilling = true;
+            object->refused = false;
             if (object->content != nullptr) content = Content::hold(object->content);
             record = record_of(*object);
             version = object->version;
@@ -98,16 +101,19 @@ void Cache::spill(const ObjectPtr& object) {
         spill_cv_.notify_all();
         return;
     }
+    if (!forced && !wanted_below(*object, record.size)) return refused(*object);
     if (content != nullptr) record.chunk_crcs = content->checksums().finish(*content, record.size);
     StoreTier* tier = charge_store(record.size);
     if (tier == nullptr) {
-        static StoreTier none("lru");
+        static StoreTier none(make_lru);
         spilled(object, version, none, std::move(record), Error{ENOSPC, "no store has room"});
         return;
     }
     {
         const MutexLock lock(tier->mutex);
         ++tier->spills;
+        // Now, so that what builds on it finds it there, whichever of them is written first.
+        tier->order.admitted(object->use(tier->store->footprint(record.size)), object->priority);
     }
     record.store_uid = tier->store->uid();
     std::vector<std::span<const std::byte>> pieces;
@@ -120,6 +126,43 @@ void Cache::spill(const ObjectPtr& object) {
             content.reset();
             spilled(std::move(object), version, *tier, std::move(record), std::move(status));
         });
+}
+
+/// Whether the store that would take it has room, or its policy wants the file more than others.
+bool Cache::wanted_below(const Object& object, std::uint64_t bytes) {
+    const std::vector<StoreTier*> stores = stores_by_room();
+    if (stores.empty()) return true;  // for charge_store to say
+    StoreTier& tier = *stores.front();
+    const std::uint64_t footprint = tier.store->footprint(bytes);
+    const auto full = static_cast<std::uint64_t>(options_.watermark_low *
+                                                 static_cast<double>(tier.store->capacity()));
+    const MutexLock lock(tier.mutex);
+    return tier.used + footprint <= full ||
+           tier.order.admits(object.use(footprint), object.priority);
+}
+
+/// The file stays in DRAM only, and is gone when it has to leave that.
+void Cache::refused(Object& object) {
+    {
+        const MutexLock lock(object.mutex);
+        object.spilling = object.renamed = false;
+        object.refused = true;
+    }
+    object.changed.notify_all();
+    ++counters_.refusals;
+    const MutexLock lock(spill_mutex_);
+    --spills_in_flight_;
+    spill_cv_.notify_all();
+    room_.changed();
+}
+
+/// It was used again, or is known by another name: the policy may want it now.
+void Cache::reconsider(const Object& object) {
+    {
+        const MutexLock lock(object.mutex);
+        if (!object.refused) return;
+    }
+    if (ObjectPtr again = live(object.id)) queue_spill(std::move(again), false);
 }
 
 void Cache::spilled(ObjectPtr object, std::uint64_t version, StoreTier& tier, ObjectRecord record,
@@ -148,13 +191,12 @@ void Cache::spilled(ObjectPtr object, std::uint64_t version, StoreTier& tier, Ob
         object->spill_failed = again;
         if (kept) {
             object->store = &tier;
-            object->empty_saved = object->empty_synced = false;
+            object->empty_saved = object->must_store = false;
             object->charged = bytes;
             object->chunk_crcs = std::move(record.chunk_crcs);
             if (object->renamed) renamed = record_of(*object);
-            // Before anybody sees the store: who unlinks the file takes it out of the order.
+            // Before anybody sees the store: who unlinks the file counts it out again.
             const MutexLock tier_lock(tier.mutex);
-            tier.order.admitted({.id = object->id, .bytes = bytes}, object->priority);
             ++tier.files;
         }
         object->renamed = false;
@@ -168,6 +210,7 @@ void Cache::spilled(ObjectPtr object, std::uint64_t version, StoreTier& tier, Ob
     } else if (charged) {
         if (stored) static_cast<void>(tier.store->remove(object->id));  // unlinked meanwhile
         const MutexLock lock(tier.mutex);
+        tier.order.removed(object->id);
         tier.used -= std::min(tier.used, bytes);
     }
     {
@@ -194,7 +237,7 @@ Status Cache::sync(const ObjectPtr& object) {
             seal(*object, lock);
         }
         object->spill_failed = false;
-        object->empty_synced = object->size == 0 && object->store == nullptr;
+        object->must_store = object->store == nullptr;
         while (object->state == Object::State::sealed && object->store == nullptr) {
             if (object->unlinked) return {};
             if (object->spill_failed) return Error{EIO, "no store took the file"};

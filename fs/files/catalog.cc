@@ -9,6 +9,11 @@
 
 namespace kvfs {
 
+Standing Files::standing_of(const Inode& inode) {
+    const auto name = static_cast<std::uint32_t>(Lineage::name(inode.parent, inode.name));
+    return {inode.priority, name, inode.chain_parent};
+}
+
 Result<ObjectRecord> Files::find_object(ObjectId id) {
     auto inode = names_.get(id);
     if (!inode) return inode.error();
@@ -17,7 +22,7 @@ Result<ObjectRecord> Files::find_object(ObjectId id) {
     ObjectRecord record;
     record.volume = inode->volume;
     record.pinned = inode->pinned;
-    record.priority = inode->priority;
+    record.standing = standing_of(*inode);
     record.unlinked = inode->nlink == 0;
     record.scratch = placement->scratch;
     record.store_uid = placement->store_uid;
@@ -56,6 +61,7 @@ ObjectLabel Files::label_object(ObjectId id, const ObjectRecord& record) {
 void Files::lose_object(ObjectId id) {
     const auto was = names_.remove(id);
     if (was) {
+        lineage_.gone(Lineage::name(was->parent, was->name), id);
         if (was->parent != 0) notifier_->changed({was->parent, was->name, id});
     } else if (was.error().code != ENOENT) {
         spdlog::error("inode {} cannot be removed: {}", id, was.error().message());
@@ -121,25 +127,29 @@ void Files::recall() {
         std::int64_t atime_ns;
         Ino ino;
         std::uint64_t bytes;
-        Priority priority;
+        Ino chain_parent;
+        std::uint32_t name;
     };
-    // By store. In a deque, which gives its memory back in small pieces while the cache's lists
-    // grow by such: there may be 10^7 files.
-    std::map<std::uint64_t, std::deque<Held>> held;
-    const Status scanned =
-        names_.scan_placements([&](const Inode& inode, const Placement& placement) {
-            held[placement.store_uid].push_back(
-                {inode.atime_ns, inode.ino,
-                 placement.scratch ? placement.held_bytes : placement.size, inode.priority});
-            return true;
-        });
+    // By store and priority. In a deque, which gives its memory back in small pieces while the
+    // cache's lists grow by such: there may be 10^7 files.
+    std::map<std::pair<std::uint64_t, Priority>, std::deque<Held>> held;
+    const Status scanned = names_.scan_placements([&](const Inode& inode,
+                                                      const Placement& placement) {
+        held[{placement.store_uid, inode.priority}].push_back(
+            {inode.atime_ns, inode.ino, placement.scratch ? placement.held_bytes : placement.size,
+             inode.chain_parent, standing_of(inode).name});
+        return true;
+    });
     if (!scanned) spdlog::error("files on SSD cannot be listed: {}", scanned.error().message());
-    for (auto& [store_uid, files] : held) {
+    for (auto& [key, files] : held) {
+        const auto& [store_uid, priority] = key;
         std::sort(files.begin(), files.end(),
                   [](const Held& a, const Held& b) { return a.atime_ns < b.atime_ns; });
-        for (; !files.empty(); files.pop_front())
-            cache_.recall(files.front().ino, store_uid, files.front().bytes,
-                          files.front().priority);
+        for (; !files.empty(); files.pop_front()) {
+            const Held& file = files.front();
+            cache_.recall(file.ino, store_uid, file.bytes,
+                          {priority, file.name, file.chain_parent});
+        }
     }
 }
 

@@ -65,7 +65,7 @@ Result<Attributes> Files::resolve(std::string_view path, const Caller& caller) {
     auto place = walk(path, caller);
     if (!place) return place.error();
     if (place->name.empty()) return describe(std::move(place->directory));
-    auto found = lookup(place->directory.ino, place->name);
+    auto found = lookup(place->directory.ino, place->name, caller.client);
     if (!found) return found;
     if (found->inode.is_symlink()) return Error{ELOOP};
     return cache_.await_closed(found->inode.ino) ? attributes(found->inode.ino) : found;
@@ -107,6 +107,7 @@ Result<Files::Draft> Files::draft(std::string_view path, std::uint64_t size, std
     draft.parent = place->directory.ino;
     draft.name = std::move(place->name);
     draft.what = {.mode = S_IFREG | (mode & 0777), .uid = caller.uid, .gid = caller.gid};
+    lineage_.makes(caller.client, Lineage::name(draft.parent, draft.name));
     draft.volume = volume_in(place->directory);
     auto content = cache_.draft(draft.volume, size);
     if (!content) return content.error();
@@ -115,18 +116,26 @@ Result<Files::Draft> Files::draft(std::string_view path, std::uint64_t size, std
 }
 
 Result<Attributes> Files::publish(Draft draft) {
+    const Lineage::Name known_by = Lineage::name(draft.parent, draft.name);
+    // Others of its prompt may have been published since it was drafted.
+    draft.what.chain_parent = lineage_.parent_of(known_by);
     // The inode and its bytes are complete before the name points at them.
     const auto inode = names_.create_unnamed(draft.what);
     if (!inode) return inode.error();
-    ObjectPtr object = cache_.adopt(inode->ino, draft.volume, std::move(draft.content));
+    Inode to_be = *inode;
+    to_be.parent = draft.parent;
+    to_be.name = draft.name;
+    ObjectPtr object =
+        cache_.adopt(inode->ino, draft.volume, standing_of(to_be), std::move(draft.content));
     auto named = names_.give_name(inode->ino, draft.parent, draft.name);
     if (!named) {
         object.reset();
         drop(*inode);
         return named.error();
     }
+    lineage_.is(known_by, inode->ino);
     if (named->moved.priority != Priority::normal)
-        cache_.set_priority(inode->ino, named->moved.priority);
+        cache_.set_standing(inode->ino, standing_of(named->moved));
     cache_.write_behind(std::move(object));
     Change change{draft.parent, draft.name};
     if (named->replaced) {

@@ -56,8 +56,10 @@ Attributes Files::describe(Inode inode, const std::optional<Cache::Residency>& l
     return shown;
 }
 
-Result<Attributes> Files::lookup(Ino parent, std::string_view name) {
+Result<Attributes> Files::lookup(Ino parent, std::string_view name, Lineage::Client client) {
     auto inode = names_.lookup(parent, name);
+    if (inode ? inode->is_regular() : inode.error().code == ENOENT)
+        lineage_.asked(client, Lineage::name(parent, name), inode ? inode->ino : 0);
     if (!inode) return inode.error();
     return describe(std::move(*inode));
 }
@@ -88,7 +90,7 @@ Result<Attributes> Files::change(Ino ino, const Namespace::Change& change) {
     auto inode = names_.change(ino, rest);
     if (!inode) return inode.error();
     if (change.pinned) cache_.set_pinned(ino, *change.pinned);
-    if (change.priority) cache_.set_priority(ino, *change.priority);
+    if (change.priority || change.chain_parent) cache_.set_standing(ino, standing_of(*inode));
     if (change.mtime_ns && !change.size)
         if (const ObjectPtr object = cache_.live(ino)) {
             static_cast<void>(cache_.residency(ino));  // what the kernel wrote was before this
@@ -136,6 +138,8 @@ Status Files::rename(Ino parent, std::string_view name, Ino new_parent, std::str
     if (renamed->replaced) drop(*renamed->replaced);
     for (const Inode& moved : {renamed->moved, renamed->exchanged.value_or(Inode{})}) {
         if (!moved.is_regular()) continue;
+        lineage_.is(Lineage::name(moved.parent, moved.name), moved.ino);
+        cache_.set_standing(moved.ino, standing_of(moved));
         if (Status done = cache_.renamed(moved.ino, moved.volume); !done)
             spdlog::warn("inode {} keeps its bytes in its old volume's memory: {}", moved.ino,
                          done.error().message());
@@ -156,6 +160,7 @@ Result<std::unique_ptr<Handle>> Files::open(Ino ino, OpenFlags flags) {
     if (!inode) return inode.error().code == ENOENT ? Error{ESTALE} : inode.error();
     if (inode->is_directory()) return Error{EISDIR};
     if (!inode->is_regular()) return Error{ELOOP};
+    lineage_.asked(flags.client, Lineage::name(inode->parent, inode->name), ino);
     // A close can be overtaken by this open: the file would go on being written, and not be sealed.
     if (flags.write) static_cast<void>(cache_.await_closed(ino));
     auto object = cache_.acquire(ino);
@@ -174,12 +179,15 @@ Result<std::unique_ptr<Handle>> Files::open(Ino ino, OpenFlags flags) {
     return handle;
 }
 
-Result<Files::Created> Files::create(Ino parent, std::string_view name,
-                                     const Namespace::NewInode& what, bool backing) {
+Result<Files::Created> Files::create(Ino parent, std::string_view name, Namespace::NewInode what,
+                                     bool backing, Lineage::Client client) {
+    const Lineage::Name known_by = Lineage::name(parent, name);
+    lineage_.makes(client, known_by);
+    what.chain_parent = lineage_.parent_of(known_by);
     auto inode = names_.create(parent, name, what);
     if (!inode) return inode.error();
-    ObjectPtr object = cache_.add(inode->ino, inode->volume);
-    object->priority = inode->priority;
+    lineage_.is(known_by, inode->ino);
+    ObjectPtr object = cache_.add(inode->ino, inode->volume, standing_of(*inode));
     if (Status opened = cache_.opened(*object, true); !opened) return opened.error();
     auto handle = std::make_unique<Handle>(inode->ino, std::move(object), true);
     handle->use_is_known = true;

@@ -15,6 +15,7 @@
 #include "fs/base/mutex.h"
 #include "fs/base/result.h"
 #include "fs/cache/cache.h"
+#include "fs/files/lineage.h"
 #include "fs/names/namespace.h"
 
 namespace kvfs {
@@ -25,6 +26,7 @@ struct Caller {
     std::uint32_t uid = 0;
     std::uint32_t gid = 0;
     std::vector<std::uint32_t> groups{};  ///< supplementary
+    Lineage::Client client = Lineage::kNobody;
 };
 
 /// What stat shows of a name.
@@ -69,7 +71,8 @@ class Files final : private Catalog {
 
     // --- names
     // -------------------------------------------------------------------------------------
-    Result<Attributes> lookup(Ino parent, std::string_view name);
+    Result<Attributes> lookup(Ino parent, std::string_view name,
+                              Lineage::Client client = Lineage::kNobody);
     Result<Attributes> attributes(Ino ino);
     Result<Attributes> change(Ino ino, const Namespace::Change& change);  ///< size: truncates
     Result<Attributes> make(Ino parent, std::string_view name, const Namespace::NewInode& what);
@@ -101,6 +104,7 @@ class Files final : private Catalog {
         bool write = false;
         bool truncate = false;
         bool backing = false;  ///< the front can have the kernel serve Handle::backing
+        Lineage::Client client = Lineage::kNobody;
     };
     /// Errors: ENOENT, ESTALE - gone (the kernel then looks the name up again); EISDIR; EIO.
     Result<std::unique_ptr<Handle>> open(Ino ino, OpenFlags flags);
@@ -110,8 +114,8 @@ class Files final : private Catalog {
         Attributes attributes;
         std::unique_ptr<Handle> handle;
     };
-    Result<Created> create(Ino parent, std::string_view name, const Namespace::NewInode& what,
-                           bool backing = false);
+    Result<Created> create(Ino parent, std::string_view name, Namespace::NewInode what,
+                           bool backing = false, Lineage::Client client = Lineage::kNobody);
     /// After all the kernel does not: forget Handle::backing.
     void not_backed(Handle& handle);
     /// A program closes a descriptor: release() is on its way, if there is no other. Mapper clients
@@ -205,6 +209,7 @@ class Files final : private Catalog {
     void record_uses(const std::vector<ObjectUse>& uses) override;
 
     void goes_on(Handle& handle);
+    static Standing standing_of(const Inode& inode);
     Status clean_up();
     void recall();
     bool in_place(const Inode& inode) const;
@@ -214,6 +219,7 @@ class Files final : private Catalog {
     void used_unseen(Ino ino);
     /// Bytes and record of an inode without a name go, now or with its last handle.
     void drop(const Inode& orphan);
+    Result<Ino> parent_named(const Inode& inode, std::string_view path);
     Status act(Ino ino, std::string_view key, std::string_view value);
     Result<std::string> state_xattr(const Inode& inode, std::string_view key);
     std::string drained_stores() const;
@@ -233,6 +239,7 @@ class Files final : private Catalog {
     Mutex unseen_mutex_;
     /// Used since record_uses() in a way that the kernel does not see.
     std::unordered_set<Ino> unseen_uses_ GUARDED_BY(unseen_mutex_);
+    Lineage lineage_;
     const Clock::time_point started_ = Clock::now();
     std::string socket_path_;
     std::unique_ptr<Notifier> notifier_;

@@ -12,9 +12,9 @@ namespace kvfs {
 namespace {
 
 constexpr std::string_view kPrefix = "user.kvfs.";
-constexpr std::array<std::string_view, 11> kKnown{"tier",  "resident", "hits", "crc32c",
-                                                  "pin",   "scratch",  "ttl",  "priority",
-                                                  "stats", "socket",   "drain"};
+constexpr std::array<std::string_view, 12> kKnown{"tier",  "resident", "hits",  "crc32c",
+                                                  "pin",   "scratch",  "ttl",   "priority",
+                                                  "stats", "socket",   "drain", "parent"};
 
 bool is_state(std::string_view name) { return name.starts_with(kPrefix); }
 
@@ -80,6 +80,10 @@ Result<std::string> Files::state_xattr(const Inode& inode, std::string_view key)
     if (key == "priority") return std::string(name_of(inode.priority));
     if (!inode.is_regular()) return Error{ENODATA};
     if (key == "pin") return std::string(inode.pinned ? "1" : "0");
+    if (key == "parent") {
+        const auto path = inode.chain_parent == 0 ? Error{ENOENT} : names_.path(inode.chain_parent);
+        return path ? "/" + *path : Result<std::string>(Error{ENODATA});
+    }
     if (key == "hits") return std::to_string(inode.hits + cache_.pending_use(inode.ino).hits);
     if (key == "scratch") {
         bool scratch = false;
@@ -115,6 +119,23 @@ std::string Files::drained_stores() const {
     return all;
 }
 
+/// The file at `path`: from the mount's root when it begins with a slash, else from where `inode`
+/// is. "": none. Errors: EINVAL - it is no regular file, itself, or "..": EXDEV - in another
+/// volume.
+Result<Ino> Files::parent_named(const Inode& inode, std::string_view path) {
+    if (path.empty()) return Ino{0};
+    Result<Inode> at = names_.get(path.starts_with('/') ? kRootIno : inode.parent);
+    while (at && !path.empty()) {
+        const std::string_view name = path.substr(0, path.find('/'));
+        path.remove_prefix(std::min(path.size(), name.size() + 1));
+        if (!name.empty() && name != ".") at = names_.lookup(at->ino, name);
+    }
+    if (!at) return at.error();
+    if (!at->is_regular() || at->ino == inode.ino) return Error{EINVAL};
+    if (at->volume != inode.volume) return Error{EXDEV};
+    return at->ino;
+}
+
 Result<std::string> Files::xattr(Ino ino, std::string_view name) {
     if (!is_state(name)) return names_.xattr(ino, name);
     const auto inode = names_.get(ino);
@@ -142,7 +163,12 @@ Status Files::set_xattr(Ino ino, std::string_view name, std::string_view value,
     if (ino == kRootIno && key == "drain") return cache_.drain("ssd:" + std::string(value), true);
     if (key == "evict" || key == "prefetch")
         return inode->is_regular() ? act(ino, key, value) : Error{EPERM};
-    const auto wanted = change_of(*inode, key, value);
+    auto wanted = change_of(*inode, key, value);
+    if (key == "parent" && inode->is_regular()) {
+        const auto parent = parent_named(*inode, value);
+        if (!parent) return parent.error();
+        wanted = Namespace::Change{.chain_parent = *parent};
+    }
     if (!wanted) return wanted.error();
     const auto changed = change(ino, *wanted);
     return changed ? Status{} : Status(changed.error());
@@ -156,6 +182,7 @@ Result<std::vector<std::string>> Files::xattrs(Ino ino) {
 Status Files::remove_xattr(Ino ino, std::string_view name) {
     if (!is_state(name)) return names_.remove_xattr(ino, name);
     const std::string_view key = name.substr(kPrefix.size());
+    if (key == "parent") return set_xattr(ino, name, "", Namespace::XattrMode::any);
     if (key == "pin" || key == "scratch" || key == "ttl")
         return set_xattr(ino, name, "0", Namespace::XattrMode::any);
     if (key == "priority")

@@ -74,6 +74,11 @@ struct Front {
 
 inline Front& front_of(fuse_req_t req) { return *static_cast<Front*>(fuse_req_userdata(req)); }
 
+/// The thread behind `req`.
+inline Lineage::Client client_of(fuse_req_t req) {
+    return static_cast<Lineage::Client>(fuse_req_ctx(req)->pid);
+}
+
 /// What the program behind `req` makes in `parent`: its own, or its group's directory's when that
 /// has the setgid bit (how Kubernetes shares a volume). Errors: ENOENT - no such directory.
 Result<Namespace::NewInode> new_inode(fuse_req_t req, fuse_ino_t parent, mode_t mode);

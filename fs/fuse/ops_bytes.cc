@@ -7,10 +7,11 @@
 namespace kvfs::fuse {
 namespace {
 
-Files::OpenFlags to_flags(const Front& front, const fuse_file_info& fi) {
+Files::OpenFlags to_flags(fuse_req_t req, const fuse_file_info& fi) {
     return {.write = (fi.flags & O_ACCMODE) != O_RDONLY,
             .truncate = (fi.flags & O_TRUNC) != 0,
-            .backing = front.backing_files.offered()};
+            .backing = front_of(req).backing_files.offered(),
+            .client = client_of(req)};
 }
 
 /// Hands the handle to the kernel. Direct: bytes go between the program's memory and the arena, and
@@ -41,7 +42,7 @@ void take_back(Front& front, std::uint64_t number) {
 void open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
     Front& front = front_of(req);
     const Status opened = stale_if_gone(checked("open", [&]() -> Status {
-        auto handle = front.files.open(ino, to_flags(front, *fi));
+        auto handle = front.files.open(ino, to_flags(req, *fi));
         if (!handle.ok()) return handle.error();
         give(req, *fi, std::move(*handle));
         return {};
@@ -56,7 +57,7 @@ Result<Attributes> open_existing(fuse_req_t req, fuse_ino_t parent, const char* 
     Front& front = front_of(req);
     auto attributes = front.files.lookup(parent, name);
     if (!attributes.ok()) return attributes;
-    auto handle = front.files.open(attributes->inode.ino, to_flags(front, fi));
+    auto handle = front.files.open(attributes->inode.ino, to_flags(req, fi));
     if (!handle.ok()) return handle.error();
     give(req, fi, std::move(*handle));
     return attributes;
@@ -67,7 +68,8 @@ void create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, fu
     const auto attributes = checked("create", [&]() -> Result<Attributes> {
         auto what = new_inode(req, parent, (mode & ~static_cast<mode_t>(S_IFMT)) | S_IFREG);
         if (!what.ok()) return what.error();
-        auto created = front.files.create(parent, name, *what, front.backing_files.offered());
+        auto created = front.files.create(parent, name, *std::move(what),
+                                          front.backing_files.offered(), client_of(req));
         if (created.ok()) {
             give(req, *fi, std::move(created->handle));
             return std::move(created->attributes);

@@ -9,7 +9,8 @@ namespace kvfs::fuse {
 namespace {
 
 void lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
-    const auto found = checked("lookup", [&] { return front_of(req).files.lookup(parent, name); });
+    const auto found =
+        checked("lookup", [&] { return front_of(req).files.lookup(parent, name, client_of(req)); });
     if (found.ok() || found.error().code != ENOENT) return reply_entry(req, found);
     // Engines ask for far more keys than they have: let the kernel remember the misses.
     fuse_entry_param missing{};

@@ -20,7 +20,11 @@ Session::Session(Files& files, UniqueFd socket, Peer peer, const std::atomic<uns
       peer_(std::move(peer)),
       clients_(clients),
       on_request_(std::move(on_request)),
-      packet_(protocol::kPacketBytesMax + 1) {}
+      packet_(protocol::kPacketBytesMax + 1) {
+    // Apart from the threads that ask through the mount, which go by their numbers.
+    static std::atomic<Lineage::Client> last = Lineage::Client{1} << 32;
+    peer_.caller.client = ++last;
+}
 
 void Session::disconnect() { ::shutdown(socket_.get(), SHUT_RDWR); }
 

@@ -34,6 +34,9 @@ struct Inode {
     /// what is made in it gets it.
     std::uint32_t ttl_s = 0;
     Priority priority = Priority::normal;
+    /// A regular file: the one that it builds on, as a block of a prompt on the block before it;
+    /// 0: none, or unknown. It may be gone.
+    Ino chain_parent = 0;
     /// A regular file: made as a scratch file.
     bool scratch = false;
     std::string name;  ///< its last component; empty for the root

@@ -43,6 +43,7 @@ Inode make_inode(Ino ino, const Inode& directory, std::string_view name,
     inode.nlink = inode.is_directory() ? 2 : 1;
     inode.size = what.symlink_target.size();
     if (!inode.is_symlink()) inherit(inode, directory);
+    inode.chain_parent = what.chain_parent;
     inode.atime_ns = inode.mtime_ns = inode.ctime_ns = inode.btime_ns = wall_ns();
     inode.name = name;
     return inode;
@@ -216,6 +217,7 @@ Result<Inode> Namespace::change(Ino ino, const Change& change) {
         if (change.pinned) inode->pinned = *change.pinned;
         if (change.scratch) inode->scratch = *change.scratch;
         if (change.priority) inode->priority = *change.priority;
+        if (change.chain_parent) inode->chain_parent = *change.chain_parent;
         if (change.ttl_s) {
             inode->ttl_s = *change.ttl_s;
             if (Status put = edit.remind_of_expiry(*inode); !put) return put.error();

@@ -75,6 +75,7 @@ class Namespace {
         std::uint32_t uid = 0;
         std::uint32_t gid = 0;
         std::string symlink_target{};
+        Ino chain_parent = 0;
     };
     /// Errors: EEXIST, ENOENT (no such parent; empty symlink target), ENOTDIR, EINVAL (another
     /// type), ENAMETOOLONG (also a symlink target over 4095 bytes).
@@ -134,6 +135,7 @@ class Namespace {
         std::optional<bool> scratch{};
         std::optional<std::uint32_t> ttl_s{};
         std::optional<Priority> priority{};
+        std::optional<Ino> chain_parent{};
     };
     Result<Inode> change(Ino ino, const Change& change);
 

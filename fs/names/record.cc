@@ -9,7 +9,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little,
               "values are written as they lie in memory");
 
-constexpr std::uint8_t kInodeVersion = 1;
+constexpr std::uint8_t kInodeVersion = 2;
 constexpr std::uint8_t kPlacementVersion = 2;
 // InodeRecord::flags
 constexpr std::uint8_t kPinned = 1;
@@ -36,8 +36,9 @@ struct InodeRecord {
     std::int64_t ctime_ns;
     std::int64_t btime_ns;
     std::uint64_t hits;
+    std::uint64_t chain_parent;
 };
-static_assert(sizeof(InodeRecord) == 88 && std::has_unique_object_representations_v<InodeRecord>);
+static_assert(sizeof(InodeRecord) == 96 && std::has_unique_object_representations_v<InodeRecord>);
 
 /// Followed by the checksums.
 struct PlacementRecord {
@@ -100,6 +101,7 @@ std::string encode(const Inode& inode) {
     fixed.ctime_ns = inode.ctime_ns;
     fixed.btime_ns = inode.btime_ns;
     fixed.hits = inode.hits;
+    fixed.chain_parent = inode.chain_parent;
     std::string value;
     value.reserve(sizeof fixed + inode.name.size());
     value.append(reinterpret_cast<const char*>(&fixed), sizeof fixed);
@@ -129,6 +131,7 @@ Result<Inode> decode_inode(Ino ino, std::string_view value) {
     inode.ctime_ns = fixed.ctime_ns;
     inode.btime_ns = fixed.btime_ns;
     inode.hits = fixed.hits;
+    inode.chain_parent = fixed.chain_parent;
     inode.pinned = (fixed.flags & kPinned) != 0;
     inode.scratch = (fixed.flags & kScratchInode) != 0;
     inode.name = value.substr(sizeof fixed);

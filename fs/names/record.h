@@ -16,7 +16,7 @@ namespace kvfs::record {
 inline constexpr std::size_t kNameMax = 255;
 
 /// Bumped when a database of an older format cannot be read any more.
-inline constexpr std::uint64_t kFormatVersion = 1;
+inline constexpr std::uint64_t kFormatVersion = 2;
 
 /// inode, optionally followed by a name of at most kNameMax bytes: the key of all tables but
 /// `meta`.

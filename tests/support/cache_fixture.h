@@ -140,7 +140,7 @@ class CacheFixture {
 
     /// Writes the file `id` of `length` bytes and closes it.
     void write_file(ObjectId id, std::size_t length, VolumeId volume = 7) {
-        ObjectPtr object = cache->add(id, volume);
+        ObjectPtr object = cache->add(id, volume, {});
         cr_assert(cache->opened(*object, true).ok());
         const Status written = cache->write(object, 0, bytes(id, length));
         cr_assert(written.ok(), "%s", written.ok() ? "" : written.error().message().c_str());

@@ -45,7 +45,7 @@ TestSuite(cache, .timeout = 60);
 
 Test(cache, a_file_reads_back_while_it_is_written_and_after) {
     auto& on = fixture();
-    const ObjectPtr object = on.cache->add(1, 7);
+    const ObjectPtr object = on.cache->add(1, 7, {});
     cr_assert(on.cache->opened(*object, true).ok());
     cr_assert(on.cache->write(object, 0, CacheFixture::bytes(1, kOdd)).ok());
     cr_expect(on.intact(1, kOdd));
@@ -60,7 +60,7 @@ Test(cache, a_gap_reads_as_zeros_though_the_memory_held_other_bytes) {
     auto& on = fixture();
     on.store_file(1, 3 * kMiB);
     cr_expect(on.cache->unlinked(1));  // its memory is dirty and free
-    const ObjectPtr object = on.cache->add(2, 7);
+    const ObjectPtr object = on.cache->add(2, 7, {});
     cr_assert(on.cache->opened(*object, true).ok());
 
     cr_assert(on.cache->write(object, 2 * kMiB, CacheFixture::bytes(2, 1)).ok());
@@ -247,7 +247,7 @@ Test(cache, a_lease_is_on_dram_when_the_bytes_are_there_and_else_on_the_store) {
 
 Test(cache, a_file_that_is_being_written_is_not_leased) {
     auto& on = fixture();
-    const ObjectPtr object = on.cache->add(1, 7);
+    const ObjectPtr object = on.cache->add(1, 7, {});
     cr_assert(on.cache->opened(*object, true).ok());
     cr_assert(on.cache->write(object, 0, CacheFixture::bytes(1, kMiB)).ok());
 
@@ -259,7 +259,7 @@ Test(cache, a_file_that_is_being_written_is_not_leased) {
 
 Test(cache, what_a_sync_has_sealed_is_not_leased_before_its_writer_closes) {
     auto& on = fixture();
-    const ObjectPtr object = on.cache->add(1, 7);
+    const ObjectPtr object = on.cache->add(1, 7, {});
     cr_assert(on.cache->opened(*object, true).ok());
     cr_assert(on.cache->write(object, 0, CacheFixture::bytes(1, kMiB)).ok());
     cr_assert(on.cache->sync(object).ok());
@@ -406,7 +406,7 @@ Test(cache, an_empty_file_is_its_record_and_costs_no_store_anything) {
 
 Test(cache, room_that_was_reserved_for_a_file_goes_when_it_is_closed_empty) {
     auto& on = fixture();
-    ObjectPtr object = on.cache->add(1, 7);
+    ObjectPtr object = on.cache->add(1, 7, {});
     cr_assert(on.cache->opened(*object, true).ok());
     cr_assert(on.cache->allocate(object, 0, kMiB, true).ok());
     cr_assert_gt(on.cache->arena().used(), 0);

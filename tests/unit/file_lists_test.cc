@@ -29,14 +29,15 @@ Ids ids_of(const Lists& lists, Lists::Index list = 0) {
 
 TestSuite(file_lists, .timeout = 60);
 
-Test(file_lists, a_file_can_be_put_at_either_end_and_behind_another_one) {
+Test(file_lists, a_file_can_be_made_the_youngest_and_be_put_on_either_side_of_another_one) {
     Lists lists;
     for (const ObjectId id : {1, 2, 3, 4}) lists.add(id);
     lists.make_youngest(lists.find(1));
-    lists.make_oldest(lists.find(3));
+    lists.put_behind(lists.find(3), lists.find(2));
+    lists.put_ahead(lists.find(3), lists.find(4));
     lists.put_behind(lists.find(4), lists.find(2));
 
-    cr_expect(ids_of(lists) == (Ids{3, 4, 2, 1}));
+    cr_expect(ids_of(lists) == (Ids{4, 2, 3, 1}));
 }
 
 Test(file_lists, a_file_moves_between_lists) {

@@ -10,12 +10,16 @@
 #include "fs/cache/policy.h"
 
 using kvfs::FileUse;
-using kvfs::make_policy;
 using kvfs::ObjectId;
+using kvfs::policy_named;
 
 using Ids = std::vector<ObjectId>;
 
 namespace {
+
+FileUse block(ObjectId id, ObjectId parent) {
+    return {id, static_cast<std::uint32_t>(id), parent, 1};
+}
 
 const char* const kNames[] = {"lru", "s3fifo", "kvfs"};
 
@@ -23,7 +27,7 @@ const char* const kNames[] = {"lru", "s3fifo", "kvfs"};
 void prompt(kvfs::EvictionPolicy& policy, const Ids& blocks, std::set<ObjectId>& in) {
     ObjectId parent = 0;
     for (const ObjectId id : blocks) {
-        const FileUse use{id, std::exchange(parent, id), 1};
+        const FileUse use = block(id, std::exchange(parent, id));
         if (in.insert(id).second)
             policy.admitted(use);
         else
@@ -36,9 +40,9 @@ void prompt(kvfs::EvictionPolicy& policy, const Ids& blocks, std::set<ObjectId>&
 TestSuite(policy, .timeout = 60);
 
 Test(policy, is_made_by_its_name) {
-    for (const char* name : kNames) cr_expect(make_policy(name) != nullptr, "%s", name);
-    cr_expect(make_policy("fifo") == nullptr);
-    cr_expect(make_policy("") == nullptr);
+    for (const char* name : kNames) cr_expect(policy_named(name) != nullptr, "%s", name);
+    cr_expect(policy_named("fifo") == nullptr);
+    cr_expect(policy_named("") == nullptr);
     cr_expect(kvfs::policy_names() == "lru, s3fifo, kvfs");
 }
 
@@ -47,12 +51,12 @@ Test(policy, victims_are_files_of_the_tier_each_once_and_in_the_end_all) {
     const unsigned long seed = given == nullptr ? std::random_device{}() : std::stoul(given);
     for (const char* name : kNames) {
         std::mt19937_64 random(seed);
-        const auto policy = make_policy(name);
+        const auto policy = policy_named(name)();
         std::set<ObjectId> in;
         for (int step = 0; step < 20'000; ++step) {
             const ObjectId id = 1 + random() % 400;
             // Any parent, also one that is not there, the file itself, or one of a circle.
-            const FileUse use{id, random() % 400, 1};
+            const FileUse use = block(id, random() % 400);
             switch (random() % 8) {
                 case 0:
                     policy->removed(id);
@@ -86,7 +90,7 @@ Test(policy, victims_are_files_of_the_tier_each_once_and_in_the_end_all) {
 
 Test(policy, the_last_block_of_a_prompt_goes_before_the_ones_it_builds_on) {
     for (const char* name : {"lru", "kvfs"}) {
-        const auto policy = make_policy(name);
+        const auto policy = policy_named(name)();
         std::set<ObjectId> in;
         prompt(*policy, {1, 2, 3}, in);
         prompt(*policy, {1, 4, 5}, in);
@@ -96,67 +100,94 @@ Test(policy, the_last_block_of_a_prompt_goes_before_the_ones_it_builds_on) {
     }
 }
 
-Test(policy, lru_lets_a_block_go_first_whose_parent_is_gone) {
-    const auto policy = make_policy("lru");
+Test(policy, lru_goes_by_use_where_the_parent_is_not_in_the_tier) {
+    const auto policy = policy_named("lru")();  // it may be in another tier, or on its way
     policy->admitted({.id = 1});
     policy->admitted({.id = 3, .parent = 2});
 
-    cr_expect(policy->victims(1) == (Ids{3}));
+    cr_expect(policy->victims(1) == (Ids{1}));
+}
+
+Test(policy, lru_puts_a_block_behind_its_parent_once_that_is_known) {
+    const auto policy = policy_named("lru")();
+    for (const ObjectId id : {1, 2, 3}) policy->admitted({.id = id});
+    policy->changed({.id = 3, .parent = 1});
+    policy->changed({.id = 9, .parent = 1});
+
+    cr_expect(policy->victims(9) == (Ids{3, 1, 2}));
 }
 
 Test(policy, s3fifo_keeps_what_was_used_twice_over_a_scan) {
-    const auto policy = make_policy("s3fifo");
-    for (ObjectId id = 1; id <= 20; ++id) policy->admitted({.id = id});
-    for (ObjectId id = 1; id <= 10; ++id) policy->used({.id = id});
+    const auto policy = policy_named("s3fifo")();
+    for (ObjectId id = 1; id <= 20; ++id) policy->admitted(block(id, 0));
+    for (ObjectId id = 1; id <= 10; ++id) policy->used(block(id, 0));
     for (ObjectId id = 100; id < 200; ++id) {
         const Ids out = policy->victims(1);
         cr_assert_eq(out.size(), 1);
         cr_expect_gt(out[0], 10, "%lu went", out[0]);
         policy->removed(out[0]);
-        policy->admitted({.id = id});
+        policy->admitted(block(id, 0));
     }
 }
 
 Test(policy, s3fifo_takes_what_comes_back_soon_into_the_main_queue) {
-    const auto policy = make_policy("s3fifo");
-    for (ObjectId id = 1; id <= 20; ++id) policy->admitted({.id = id});
-    for (ObjectId id = 2; id <= 20; ++id) policy->used({.id = id});
+    const auto policy = policy_named("s3fifo")();
+    for (ObjectId id = 1; id <= 20; ++id) policy->admitted(block(id, 0));
+    for (ObjectId id = 2; id <= 20; ++id) policy->used(block(id, 0));
     cr_assert(policy->victims(1) == (Ids{1}));
     policy->removed(1);
-    policy->admitted({.id = 1});
-    for (const ObjectId id : {21, 22, 23}) policy->admitted({.id = id});
+    policy->admitted(block(1, 0));
+    for (const ObjectId id : {21, 22, 23}) policy->admitted(block(id, 0));
 
     cr_expect(policy->victims(1) == (Ids{21}));
+}
+
+Test(policy, s3fifo_knows_by_its_name_what_comes_back_under_another_number) {
+    const auto policy = policy_named("s3fifo")();
+    for (ObjectId id = 1; id <= 20; ++id) policy->admitted(block(id, 0));
+    for (ObjectId id = 2; id <= 20; ++id) policy->used(block(id, 0));
+    cr_assert(policy->victims(1) == (Ids{1}));
+    policy->removed(1);
+    policy->admitted({.id = 21, .name = 1});
+    policy->admitted({.id = 22, .name = 22});
+
+    cr_expect(policy->victims(1) == (Ids{22}));
 }
 
 namespace {
 
 /// Prompts of three blocks, `kHot` of them again and again, and between two of them one that never
-/// comes back, in a tier with room for less than is used between two uses of one.
+/// comes back, in a tier with room for less than is used between two uses of one. A block that is
+/// not there is written anew: its name stays, its number is another one.
 struct HotAndCold {
     static constexpr std::size_t kRoom = 900;
-    static constexpr ObjectId kHot = 200;
+    static constexpr std::uint32_t kHot = 200;
     static constexpr int kRounds = 200;
 
     std::set<ObjectId> in;
-    std::size_t hits = 0;     ///< of hot ones, in the second half
-    std::size_t written = 0;  ///< in the second half
-    ObjectId next = 10'000;
+    std::map<std::uint32_t, ObjectId> numbers;  ///< by name
+    std::size_t hits = 0;                       ///< of hot ones, in the second half
+    std::size_t written = 0;                    ///< in the second half
+    ObjectId last_number = 0;
+    std::uint32_t next = 10'000;
 
     void run(kvfs::EvictionPolicy& policy, bool parents) {
         for (int round = 0; round < kRounds; ++round)
-            for (ObjectId hot = 0; hot < kHot; ++hot) {
+            for (std::uint32_t hot = 0; hot < kHot; ++hot) {
                 const bool counts = round >= kRounds / 2;
-                for (const ObjectId id : {3 * hot + 1, 3 * hot + 2, 3 * hot + 3}) {
-                    hits += counts && in.contains(id);
-                    use(policy, {id, parents && id % 3 != 1 ? id - 1 : 0, 1}, counts);
+                for (const std::uint32_t name : {3 * hot + 1, 3 * hot + 2, 3 * hot + 3}) {
+                    hits += counts && in.contains(numbers[name]);
+                    use(policy, name, parents && name % 3 != 1, counts);
                 }
-                for (int i = 0; i < 3; ++i, ++next)
-                    use(policy, {next, parents && i > 0 ? next - 1 : 0, 1}, counts);
+                for (int i = 0; i < 3; ++i, ++next) use(policy, next, parents && i > 0, counts);
             }
     }
-    void use(kvfs::EvictionPolicy& policy, const FileUse& file, bool counts) {
-        if (in.contains(file.id)) return policy.used(file);
+    /// A block of that name, which builds on the one named before it, or not.
+    void use(kvfs::EvictionPolicy& policy, std::uint32_t name, bool builds, bool counts) {
+        const bool there = in.contains(numbers[name]);
+        if (!there) numbers[name] = ++last_number;
+        const FileUse file{numbers[name], name, builds ? numbers[name - 1] : 0, 1};
+        if (there) return policy.used(file);
         if (in.size() == kRoom) {
             if (!policy.admits(file)) return;
             const ObjectId out = policy.victims(1).at(0);
@@ -173,8 +204,8 @@ struct HotAndCold {
 
 Test(policy, kvfs_learns_what_is_used_again_and_refuses_the_rest) {
     HotAndCold kvfs, lru;
-    kvfs.run(*make_policy("kvfs"), true);
-    lru.run(*make_policy("lru"), true);
+    kvfs.run(*policy_named("kvfs")(), true);
+    lru.run(*policy_named("lru")(), true);
     const std::size_t uses = 3 * HotAndCold::kHot * HotAndCold::kRounds / 2;
 
     cr_expect_eq(lru.hits, 0);
@@ -185,8 +216,8 @@ Test(policy, kvfs_learns_what_is_used_again_and_refuses_the_rest) {
 
 Test(policy, kvfs_does_what_lru_does_when_it_is_told_of_no_parents) {
     HotAndCold kvfs, lru;
-    kvfs.run(*make_policy("kvfs"), false);
-    lru.run(*make_policy("lru"), false);
+    kvfs.run(*policy_named("kvfs")(), false);
+    lru.run(*policy_named("lru")(), false);
 
     cr_expect_eq(kvfs.hits, lru.hits);
     cr_expect_eq(kvfs.written, lru.written);
@@ -194,7 +225,7 @@ Test(policy, kvfs_does_what_lru_does_when_it_is_told_of_no_parents) {
 }
 
 Test(policy, a_parent_that_leaves_before_its_children_is_no_trouble) {
-    const auto policy = make_policy("kvfs");
+    const auto policy = policy_named("kvfs")();
     std::set<ObjectId> in;
     prompt(*policy, {1, 2, 3}, in);
     policy->removed(1);
@@ -215,7 +246,7 @@ Test(policy, a_file_takes_at_most_64_bytes_of_memory) {
     constexpr ObjectId kCount = 200'000;
     for (const char* name : kNames) {
         const std::size_t before = ::mallinfo2().uordblks;
-        const auto policy = make_policy(name);
+        const auto policy = policy_named(name)();
         for (ObjectId id = 1; id <= 4 * kCount; ++id) {
             if (id > kCount) policy->removed(policy->victims(1).at(0));
             policy->admitted({.id = id << 8, .parent = id % 7 == 0 ? 0 : (id - 1) << 8});
