@@ -296,6 +296,11 @@ void Cache::set_pinned(ObjectId id, bool pinned) {
     if (const ObjectPtr object = live(id)) object->pinned = pinned;
 }
 
+std::size_t Cache::dram_files() const {
+    const MutexLock lock(dram_mutex_);
+    return dram_order_.files();
+}
+
 ObjectUse Cache::pending_use(ObjectId id) const {
     const MutexLock lock(uses_mutex_);
     const auto found = uses_.find(id);

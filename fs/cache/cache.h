@@ -221,6 +221,7 @@ class Cache {
     void set_pinned(ObjectId id, bool pinned);
     /// Of a file that is named by its record, which says so already.
     void set_standing(ObjectId id, const Standing& standing);
+    std::size_t dram_files() const;
     /// Uses that the catalog has not been told of.
     ObjectUse pending_use(ObjectId id) const;
     /// Tells it, tries again to spill what failed, and looks what the kernel has made of the

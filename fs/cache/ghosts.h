@@ -66,12 +66,12 @@ class Ghosts {
 
     static std::uint64_t hash(std::uint32_t name) { return name * 0x9e3779b97f4a7c15; }
     static std::uint32_t print(std::uint32_t name) {
-        return static_cast<std::uint32_t>(hash(name) >> 32) & ~31U;
+        return static_cast<std::uint32_t>(hash(name) ^ hash(name) >> 29) & ~31U;
     }
     /// Of those it may go to: the table grows without moving what is in it.
     std::size_t place(std::uint32_t name) const {
         const std::size_t half = std::bit_floor(slots_.size());
-        const std::size_t at = name & (2 * half - 1);
+        const std::size_t at = (hash(name) >> 20) & (2 * half - 1);
         return at < slots_.size() ? at : at - half;
     }
 

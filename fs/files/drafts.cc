@@ -107,7 +107,7 @@ Result<Files::Draft> Files::draft(std::string_view path, std::uint64_t size, std
     draft.parent = place->directory.ino;
     draft.name = std::move(place->name);
     draft.what = {.mode = S_IFREG | (mode & 0777), .uid = caller.uid, .gid = caller.gid};
-    lineage_.makes(caller.client, Lineage::name(draft.parent, draft.name));
+    lineage_.makes(caller.client, Lineage::name(draft.parent, draft.name), longest_guess());
     draft.volume = volume_in(place->directory);
     auto content = cache_.draft(draft.volume, size);
     if (!content) return content.error();

@@ -147,6 +147,10 @@ Status Files::rename(Ino parent, std::string_view name, Ino new_parent, std::str
     return {};
 }
 
+/// Files that a client makes in a row are guessed to be one prompt's while they are a small part of
+/// DRAM: there, too, the oldest are to leave first, not the youngest.
+std::size_t Files::longest_guess() const { return cache_.dram_files() / 8; }
+
 // --- bytes ---------------------------------------------------------------------------------------
 
 /// Without a store for it, it is as other files are.
@@ -182,7 +186,7 @@ Result<std::unique_ptr<Handle>> Files::open(Ino ino, OpenFlags flags) {
 Result<Files::Created> Files::create(Ino parent, std::string_view name, Namespace::NewInode what,
                                      bool backing, Lineage::Client client) {
     const Lineage::Name known_by = Lineage::name(parent, name);
-    lineage_.makes(client, known_by);
+    lineage_.makes(client, known_by, longest_guess());
     what.chain_parent = lineage_.parent_of(known_by);
     auto inode = names_.create(parent, name, what);
     if (!inode) return inode.error();

@@ -209,6 +209,7 @@ class Files final : private Catalog {
     void record_uses(const std::vector<ObjectUse>& uses) override;
 
     void goes_on(Handle& handle);
+    std::size_t longest_guess() const;
     static Standing standing_of(const Inode& inode);
     Status clean_up();
     void recall();

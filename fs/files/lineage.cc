@@ -23,11 +23,17 @@ Lineage::Name Lineage::name(Ino directory, std::string_view name) {
 void Lineage::asked(Client client, Name name, Ino ino, Time now) {
     if (client == kNobody) return;
     const MutexLock lock(mutex_);
+    ask(client, name, ino, now);
+}
+
+void Lineage::ask(Client client, Name name, Ino ino, Time now) {
     Asking& asking = clients_[client];
+    if (ino != 0) asking.made = 0;
     if (asking.last == name) return;
     bool goes_on = asking.last != 0 && now - asking.begun <= kInOneGo;
     if (!goes_on) {
-        goes_on = ino == 0 && asking.last != 0 && !asking.made && now - asking.when <= kComputing;
+        goes_on =
+            ino == 0 && asking.last != 0 && asking.made == 0 && now - asking.when <= kComputing;
         asking.begun = now;
     }
     Known& known = names_[name];
@@ -35,14 +41,19 @@ void Lineage::asked(Client client, Name name, Ino ino, Time now) {
     known.ino = ino;
     asking.last = name;
     asking.when = now;
-    asking.made = false;
 }
 
-void Lineage::makes(Client client, Name name, Time now) {
+void Lineage::makes(Client client, Name name, std::size_t most, Time now) {
     if (client == kNobody) return;
-    asked(client, name, 0, now);
     const MutexLock lock(mutex_);
-    clients_[client].made = true;
+    ask(client, name, 0, now);
+    Asking& asking = clients_[client];
+    if (asking.made == 0 || asking.made >= most) asking.begun = now;
+    if (asking.made >= most) {
+        names_[name].before = 0;
+        asking.made = 0;
+    }
+    ++asking.made;
 }
 
 Ino Lineage::parent_of(Name name) {

@@ -17,7 +17,8 @@ namespace kvfs {
 /// A name that is not there is remembered with the one asked for before it, so that threads other
 /// than the one that looked for it may write it, in any order, and under a temporary name. A guess
 /// may be wrong: where a client goes from one prompt to the next without a pause, and finds nothing
-/// of that, the first block of it seems to build on the last one of the other.
+/// of that, the first block of it seems to build on the last one of the other. How long such a
+/// chain may become is bounded, for its end is what a tier gives up first.
 ///
 /// Keeps the last names and clients only, about two MiB. Thread-safe.
 class Lineage {
@@ -33,8 +34,9 @@ class Lineage {
 
     /// `client` asked for `name`, and it is the file `ino`; 0: there is none.
     void asked(Client client, Name name, Ino ino, Time now = Clock::now());
-    /// `client` is about to make the file `name`, which is not there yet.
-    void makes(Client client, Name name, Time now = Clock::now());
+    /// `client` is about to make the file `name`, which is not there yet. After `most` that it made
+    /// one after the other, a prompt begins.
+    void makes(Client client, Name name, std::size_t most, Time now = Clock::now());
     /// The file that a new one of that name builds on; 0: none, or unknown.
     Ino parent_of(Name name);
     /// `name` is the file `ino` now.
@@ -77,8 +79,10 @@ class Lineage {
     struct Asking {
         Name last = 0;
         Time when{}, begun{};  ///< `last` was asked for, and the first of those in a row
-        bool made = false;     ///< `last` was, by the client
+        std::size_t made = 0;  ///< so many were, one after the other, by the client
     };
+
+    void ask(Client client, Name name, Ino ino, Time now) REQUIRES(mutex_);
 
     Mutex mutex_;
     Recent<Name, Known> names_ GUARDED_BY(mutex_){16'384};

@@ -15,6 +15,7 @@ constexpr Lineage::Client kReader = 1, kWriter = 2, kOther = 3;
 struct Prompt {
     Lineage lineage;
     Lineage::Time now{std::chrono::hours(1)};
+    std::size_t most = 100;
 
     static Lineage::Name name(const std::string& file) { return Lineage::name(7, file); }
     void passes(std::chrono::milliseconds time) { now += time; }
@@ -23,7 +24,7 @@ struct Prompt {
     }
     /// Returns what it seems to build on.
     Ino makes(Lineage::Client client, const std::string& file, Ino ino) {
-        lineage.makes(client, name(file), now);
+        lineage.makes(client, name(file), most, now);
         const Ino parent = lineage.parent_of(name(file));
         lineage.is(name(file), ino);
         return parent;
@@ -48,6 +49,8 @@ Test(lineage, what_is_missing_builds_on_the_last_file_that_was_found_however_lon
     prompt.asks(kWriter, "c");
     prompt.passes(std::chrono::seconds(20));
     cr_expect_eq(prompt.makes(kWriter, "c", 12), 11);
+    prompt.asks(kWriter, "d.tmp");
+    cr_expect_eq(prompt.makes(kWriter, "d", 13), 12, "the pause was before c");
 }
 
 Test(lineage, threads_other_than_the_one_that_asked_may_write_in_any_order) {
@@ -74,6 +77,21 @@ Test(lineage, a_client_that_pauses_after_writing_begins_a_prompt) {
     prompt.makes(kWriter, "a", 10);
     prompt.passes(std::chrono::milliseconds(1001));
     cr_expect_eq(prompt.makes(kWriter, "b", 11), 0);
+}
+
+Test(lineage, so_many_files_in_a_row_are_one_prompt_and_no_more) {
+    Prompt prompt;
+    prompt.most = 3;
+    Ino parent = 0;
+    for (Ino ino = 10; ino < 19; ++ino) {
+        const bool first = (ino - 10) % 3 == 0;
+        cr_expect_eq(prompt.makes(kWriter, std::to_string(ino), ino), first ? 0 : parent);
+        parent = ino;
+    }
+    prompt.asks(kWriter, "18", 18);  // found: what is missing builds on it
+    cr_expect_eq(prompt.makes(kWriter, "19", 19), 18);
+    prompt.most = 0;
+    cr_expect_eq(prompt.makes(kWriter, "20", 20), 0);
 }
 
 Test(lineage, clients_do_not_disturb_each_other) {

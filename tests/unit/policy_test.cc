@@ -149,7 +149,7 @@ Test(policy, s3fifo_knows_by_its_name_what_comes_back_under_another_number) {
     cr_assert(policy->victims(1) == (Ids{1}));
     policy->removed(1);
     policy->admitted({.id = 21, .name = 1});
-    policy->admitted({.id = 22, .name = 22});
+    for (const ObjectId id : {22, 23, 24}) policy->admitted(block(id, 0));
 
     cr_expect(policy->victims(1) == (Ids{22}));
 }
