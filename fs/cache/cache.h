@@ -397,7 +397,11 @@ class Cache {
 
     mutable Mutex spill_mutex_;
     CondVar spill_cv_;
-    std::deque<ObjectPtr> spill_queue_ GUARDED_BY(spill_mutex_);
+    struct Queued {
+        ObjectPtr object;
+        Deadline from;  ///< not before; the queue is in the order of these
+    };
+    std::deque<Queued> spill_queue_ GUARDED_BY(spill_mutex_);
     /// No store took them; weak, as they may be dropped from DRAM for that very reason.
     std::vector<std::weak_ptr<Object>> spill_later_ GUARDED_BY(spill_mutex_);
     std::uint64_t spills_in_flight_ GUARDED_BY(spill_mutex_) = 0;

@@ -7,13 +7,21 @@
 #include "fs/cache/cache.h"
 
 namespace kvfs {
+namespace {
+
+/// Engines write under a temporary name, close, and rename: by then the file is known by the name
+/// that a policy may have seen before.
+constexpr auto kNaming = std::chrono::milliseconds(10);
+
+}  // namespace
+
 void Cache::queue_spill(ObjectPtr object, bool urgent) {
     {
         const MutexLock lock(spill_mutex_);
         if (urgent)
-            spill_queue_.push_front(std::move(object));
+            spill_queue_.push_front({std::move(object), Deadline::min()});
         else
-            spill_queue_.push_back(std::move(object));
+            spill_queue_.push_back({std::move(object), deadline_after(kNaming)});
     }
     spill_cv_.notify_all();
 }
@@ -62,11 +70,17 @@ void Cache::spiller() {
         ObjectPtr object;
         {
             MutexLock lock(spill_mutex_);
-            while (spill_queue_.empty() || spills_in_flight_ >= kSpillsInFlightMax) {
+            for (;;) {
                 if (stopping_ && spill_queue_.empty()) return;
-                spill_cv_.wait(lock);
+                if (spill_queue_.empty() || spills_in_flight_ >= kSpillsInFlightMax) {
+                    spill_cv_.wait(lock);
+                    continue;
+                }
+                const Deadline from = spill_queue_.front().from;
+                if (stopping_ || from <= Clock::now()) break;
+                spill_cv_.wait_until(lock, from);
             }
-            object = std::move(spill_queue_.front());
+            object = std::move(spill_queue_.front().object);
             spill_queue_.pop_front();
             ++spills_in_flight_;
         }
