@@ -23,9 +23,11 @@ void EvictionOrder::admitted(const FileUse& file, Priority priority) {
 
 void EvictionOrder::used(const FileUse& file, Priority priority) { of(priority).used(file); }
 
-void EvictionOrder::removed(ObjectId id) {
+bool EvictionOrder::removed(ObjectId id) {
+    const std::size_t before = files();
     for (const auto& policy : by_priority_)
         if (policy->files() > 0) policy->removed(id);
+    return files() < before;
 }
 
 std::vector<ObjectId> EvictionOrder::victims(std::size_t count) {
@@ -45,9 +47,7 @@ std::size_t EvictionOrder::files() const {
 }
 
 void EvictionOrder::rank(ObjectId id, Priority priority) {
-    const std::size_t before = files();
-    removed(id);
-    if (files() < before) of(priority).admitted({.id = id});
+    if (removed(id)) of(priority).admitted({.id = id});
 }
 
 }  // namespace kvfs

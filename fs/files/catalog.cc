@@ -116,31 +116,33 @@ Status Files::clean_up() {
     return {};
 }
 
-void Files::recall() {
-    struct Held {
-        std::int64_t atime_ns;
-        Ino ino;
-        std::uint64_t bytes;
-        Priority priority;
-    };
-    // By store. In a deque, which gives its memory back in small pieces while the cache's lists
-    // grow by such: there may be 10^7 files.
-    std::map<std::uint64_t, std::deque<Held>> held;
+/// What each store holds by the records, coldest first; of one store only, if `wanted` names it.
+std::map<std::uint64_t, Files::Held> Files::held_by_stores(std::uint64_t wanted) const {
+    // By the time of last use. In a deque, which gives its memory back in small pieces while the
+    // cache's lists grow by such: there may be 10^7 files.
+    std::map<std::uint64_t, std::deque<std::pair<std::int64_t, Cache::StoredFile>>> dated;
     const Status scanned =
         names_.scan_placements([&](const Inode& inode, const Placement& placement) {
-            held[placement.store_uid].push_back(
-                {inode.atime_ns, inode.ino,
-                 placement.scratch ? placement.held_bytes : placement.size, inode.priority});
+            if (wanted == 0 || placement.store_uid == wanted)
+                dated[placement.store_uid].push_back(
+                    {inode.atime_ns,
+                     {inode.ino, placement.scratch ? placement.held_bytes : placement.size,
+                      inode.priority}});
             return true;
         });
     if (!scanned) spdlog::error("files on SSD cannot be listed: {}", scanned.error().message());
-    for (auto& [store_uid, files] : held) {
+    std::map<std::uint64_t, Held> held;
+    for (auto& [store_uid, files] : dated) {
         std::sort(files.begin(), files.end(),
-                  [](const Held& a, const Held& b) { return a.atime_ns < b.atime_ns; });
-        for (; !files.empty(); files.pop_front())
-            cache_.recall(files.front().ino, store_uid, files.front().bytes,
-                          files.front().priority);
+                  [](const auto& a, const auto& b) { return a.first < b.first; });
+        for (; !files.empty(); files.pop_front()) held[store_uid].push_back(files.front().second);
     }
+    return held;
+}
+
+void Files::recall() {
+    for (auto& [store_uid, files] : held_by_stores(0))
+        for (; !files.empty(); files.pop_front()) cache_.recall(store_uid, files.front());
 }
 
 }  // namespace kvfs
