@@ -22,6 +22,7 @@ Cache::~Cache() { stop(); }
 
 void Cache::start(Catalog& catalog) {
     catalog_ = &catalog;
+    resume_drains();
     spiller_ = std::thread([this] { spiller(); });
     evictor_ = std::thread([this] { evictor(); });
     keeper_ = std::thread([this] { keeper(); });
@@ -58,11 +59,10 @@ void Cache::add_store(std::unique_ptr<ObjectStore> store,
     auto made = std::make_unique<StoreTier>(options_.policy);
     StoreTier& tier = *made;
     tier.store = std::move(store);
+    if (tier.store->draining()) set_draining(tier, false);  // it is wanted again
     for (const StoredFile& file : coldest_first) count(tier, file);
     stores_.push_back(std::move(made));
     for (const StoredFile& file : coldest_first) drop_if_gone(tier, file);
-    for (const auto& each : stores_)  // more of what is drained has room now
-        if (each->draining) set_drain_moves(*each);
     room_.changed();
     kick_evictor();
 }

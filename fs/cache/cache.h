@@ -242,8 +242,8 @@ class Cache {
 
     /// Nothing new goes to the store of that name any more, and what it holds goes to the others,
     /// in the background: the coldest files for good if there is no room for all. Open scratch
-    /// files stay until they are closed. `on` false: no longer. Ends with the daemon. Errors:
-    /// ENOENT - no such store; EBUSY - there is no other.
+    /// files stay until they are closed. `on` false: no longer. The next daemon goes on with it.
+    /// Errors: ENOENT - no such store; EBUSY - there is no other.
     Status drain(const std::string& store, bool on);
 
     struct TierUsage {
@@ -356,6 +356,8 @@ class Cache {
     void keeper();
     void drain_some(StoreTier& tier);
     void set_drain_moves(StoreTier& tier);
+    void set_draining(StoreTier& tier, bool on);
+    void resume_drains();
     std::uint64_t free_elsewhere(const StoreTier& than) const;
     void move_sealed(StoreTier& from, const ObjectPtr& object);
     Status read_for(Move& move, ObjectId id);

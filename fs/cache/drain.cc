@@ -22,14 +22,40 @@ Status Cache::drain(const std::string& store, bool on) {
     if (wanted == nullptr) return Error{ENOENT, store + " is no store of this daemon"};
     if (on && !others) return Error{EBUSY, store + " is the only one that is not drained"};
     set_drain_moves(*wanted);
-    if (wanted->draining.exchange(on) != on)
-        spdlog::info("{}: {}", store, on ? "is being drained" : "is no longer drained");
+    set_draining(*wanted, on);
     {
         const MutexLock lock(keeper_mutex_);
         keeper_asked_ = true;
     }
     keeper_cv_.notify_all();
     return {};
+}
+
+void Cache::set_draining(StoreTier& tier, bool on) {
+    const std::string name = tier.store->name();
+    if (tier.draining.exchange(on) != on)
+        spdlog::info("{}: {}", name, on ? "is being drained" : "is no longer drained");
+    if (const Status kept = tier.store->set_draining(on); !kept)
+        spdlog::warn("{}: the next daemon will not know that it is {}drained: {}", name,
+                     on ? "" : "no longer ", kept.error().message());
+}
+
+/// Goes on with what an earlier daemon has begun. Where that leaves no store to write to, people
+/// have taken the others away: then there is nowhere to drain to.
+void Cache::resume_drains() {
+    bool others = false;
+    for (const auto& tier : stores_) {
+        tier->draining = tier->store->draining();
+        others |= !tier->draining;
+    }
+    for (const auto& tier : stores_) {
+        if (!tier->draining) continue;
+        if (others)
+            spdlog::info("{}: is being drained", tier->store->name());
+        else
+            set_draining(*tier, false);
+        set_drain_moves(*tier);
+    }
 }
 
 /// As much of it stays in the cache as would if the tiers had always been that small.

@@ -164,7 +164,7 @@ Test(semantics_stores, S7_a_drained_directory_can_be_taken_away) {
     cr_expect(drained.out == second_ssd() + ": drained\n", "%s", drained.out.c_str());
     cr_expect_eq(tier(second_ssd())["files"].get<int>(), 0);
     cr_expect(tier(second_ssd())["draining"].get<bool>());
-    cr_expect(kvfs_tool({"df", mounted->path()}).out.find("draining") != std::string::npos);
+    cr_expect(kvfs_tool({"df", mounted->path()}).out.find("drained") != std::string::npos);
     cr_expect(xattr_of(mounted->path(), "user.kvfs.drain") == second_ssd() + "\n");
     cr_expect(stats()["counters"]["drained_bytes"].get<std::uint64_t>() >= moved.size() * kSize);
     stdfs::remove_all(second_ssd());
@@ -176,6 +176,22 @@ Test(semantics_stores, S7_a_drained_directory_can_be_taken_away) {
                  "%s%s", out.str().c_str(), err.str().c_str());
     mounted->start();  // makes the directory anew
     expect_the_rest_serves({});
+}
+
+Test(semantics_stores, S7_a_drain_is_remembered_over_restarts_until_it_is_stopped) {
+    cr_assert_eq(kvfs_tool({"drain", mounted->path(), second_ssd()}).code, 0);
+    mounted->kill();
+    mounted->start();
+    cr_expect(tier(second_ssd())["draining"].get<bool>());
+    expect_the_rest_serves({});
+    cr_expect_eq(tier(second_ssd())["files"].get<int>(), 0);
+
+    cr_expect_eq(kvfs_tool({"drain", "--stop", "--socket", mounted->socket()}).code, 0);
+    mounted->stop();
+    mounted->start();
+    cr_expect_not(tier(second_ssd())["draining"].get<bool>());
+    for (int i = 200; i < 220; ++i) write_file(file(i), pattern(kSize, i));
+    cr_expect(eventually([] { return tier(second_ssd())["files"].get<int>() > 0; }));
 }
 
 Test(semantics_stores, draining_can_be_stopped) {
@@ -229,7 +245,7 @@ Test(semantics_stores, what_cannot_be_drained_is_said) {
 namespace {
 
 void set_up_one() {
-    mount_up_with({.dram = "16MiB"});
+    mount_up_with({.dram = "16MiB", .ssd_size = "64MiB"});
     ::mkdir(mounted->path("kv").c_str(), 0755);
 }
 
@@ -251,12 +267,12 @@ Test(semantics_added_stores, S8_a_directory_that_is_added_takes_new_files_at_onc
     write_file(file(100), pattern(kSize, 100));
     await_spilled(file(100));
 
-    const Outcome added = add_second(",size=16MiB");
+    const Outcome added = add_second(",size=64MiB");
 
     cr_expect_eq(added.code, 0, "%s", added.err.c_str());
-    cr_expect(added.out == second_ssd() + ": added, 16 MiB, holds 0 files\n", "%s",
+    cr_expect(added.out == second_ssd() + ": added, 64 MiB, holds 0 files\n", "%s",
               added.out.c_str());
-    cr_expect(added.err.find("kvfsd --ssd " + second_ssd() + ",size=16MiB") != std::string::npos);
+    cr_expect(added.err.find("kvfsd --ssd " + second_ssd() + ",size=64MiB") != std::string::npos);
     cr_expect(xattr_of(mounted->path(), "user.kvfs.ssd") ==
               mounted->ssd() + "\n" + second_ssd() + "\n");
     for (int i = 0; i < kFiles; ++i) write_file(file(i), pattern(kSize, i));
@@ -333,25 +349,25 @@ Test(semantics_added_stores, S8_only_root_and_the_daemons_user_may_change_direct
     cr_assert_eq(add_second().code, 0);
     cr_assert_eq(::chmod(mounted->path().c_str(), 0777), 0);
     cr_assert_eq(::chmod(stdfs::path(mounted->path()).parent_path().c_str(), 0755), 0);
+    const std::string second = second_ssd();  // it depends on the process
     const pid_t other = ::fork();
     if (other == 0) {
         if (::setgid(4242) != 0 || ::setuid(4242) != 0) ::_exit(99);
         const std::string root = mounted->path();
         int bad = 0;
         for (const char* name : {"user.kvfs.ssd", "user.kvfs.drain"}) {
-            const int done =
-                ::setxattr(root.c_str(), name, second_ssd().data(), second_ssd().size(), 0);
+            const int done = ::setxattr(root.c_str(), name, second.data(), second.size(), 0);
             if (done == 0 || errno != EPERM) bad |= 1;
         }
         if (::removexattr(root.c_str(), "user.kvfs.drain") == 0 || errno != EPERM) bad |= 2;
         const Outcome by_socket =
-            kvfs_tool({"drain", "--socket", mounted->socket(), "--no-wait", second_ssd()});
+            kvfs_tool({"drain", "--socket", mounted->socket(), "--no-wait", second});
         if (by_socket.code != 1 || by_socket.err.find("only root") == std::string::npos) bad |= 4;
         ::_exit(bad);
     }
     int status = 0;
     ::waitpid(other, &status, 0);
-    cr_expect_eq(WEXITSTATUS(status), 0);
+    cr_expect_eq(WEXITSTATUS(status), 0, "%d", WEXITSTATUS(status));
     cr_expect_not(tier(second_ssd())["draining"].get<bool>());
 }
 
