@@ -175,6 +175,7 @@ Test(tools_simulation, two_tiers_hit_what_either_has_and_write_what_is_new_to_ss
     cr_expect_eq(result.dram_hits, 1 + 1);
     cr_expect_eq(result.written, 5);
     cr_expect_eq(simulate(trace, "lru", {.ssd = 4}).dram_hits, 0);
+    cr_expect_eq(simulate(trace, "lru", {.dram = 4, .ssd = 1}).hits, 5, "SSD has not all of DRAM");
     cr_expect_eq(simulate(trace, "belady", {.dram = 2, .ssd = 4}).hits, 5);
 }
 
@@ -204,6 +205,14 @@ Test(tools_simulation, sizes_of_tiers_are_bytes_and_the_csv_has_all_figures) {
     std::getline(csv, row);
     cr_expect_eq(std::ranges::count(header, ','), std::ranges::count(row, ','));
     cr_expect(row.starts_with("lru,2,3,"), "%s", row.c_str());
+    std::istringstream names(header), values(row);
+    for (std::string name, value; std::getline(names, name, ',');) {
+        std::getline(values, value, ',');
+        if (name == "policy" || !rows[0].contains(name)) continue;
+        cr_expect_float_eq(std::stod(value), rows[0][name].get<double>(), 1e-6, "%s: %s",
+                           name.c_str(), value.c_str());
+    }
+    cr_expect(rows[0]["dram_hit_ratio"] != rows[0]["prefix_hit_ratio"]);
     cr_expect_not(std::getline(csv, more));
     std::filesystem::remove(file);
 }
