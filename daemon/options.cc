@@ -12,6 +12,7 @@
 #include "daemon/settings.h"
 #include "fs/base/size.h"
 #include "fs/base/split.h"
+#include "fs/cache/cache.h"
 #include "fs/cache/policy.h"
 #include "fs/store/ssd_spec.h"
 
@@ -119,12 +120,19 @@ bool inside(const std::string& path, const std::string& directory) {
 }
 
 /// The daemon would wait for itself if what it lives on lay in its own mount.
+Status check_outside(const Options::Ssd& ssd, const Options& options) {
+    if (options.no_mount || !inside(ssd.directory, options.mount_point)) return {};
+    return Error{EINVAL, "--ssd " + ssd.directory + " lies in the mount point " +
+                             options.mount_point + "; choose a directory outside"};
+}
+
 Status check_paths(const Options& options) {
+    if (options.ssds.size() > Cache::kStoresMax)
+        return Error{EINVAL, "--ssd is given more than " + std::to_string(Cache::kStoresMax) +
+                                 " times, the most there may be"};
+    for (const auto& ssd : options.ssds)
+        if (auto outside = check_outside(ssd, options); !outside) return outside;
     if (!options.no_mount) {
-        for (const auto& ssd : options.ssds)
-            if (inside(ssd.directory, options.mount_point))
-                return Error{EINVAL, "--ssd " + ssd.directory + " lies in the mount point " +
-                                         options.mount_point + "; choose a directory outside"};
         if (inside(options.socket, options.mount_point))
             return Error{EINVAL, "--socket " + options.socket + " lies in the mount point " +
                                      options.mount_point + "; choose a path outside"};
@@ -209,6 +217,16 @@ Result<Options> interpret(const Settings& settings, const Surroundings& surround
 }
 
 }  // namespace
+
+Result<Options::Ssd> parse_added_ssd(std::string_view spec, const Options& running) {
+    auto ssd = parse_ssd_spec(spec);
+    if (!ssd) return ssd;
+    if (!ssd->directory.starts_with('/'))
+        return Error{EINVAL, "'" + ssd->directory + "' is no absolute path"};
+    ssd->directory = absolute(ssd->directory, {});
+    if (auto outside = check_outside(*ssd, running); !outside) return outside.error();
+    return ssd;
+}
 
 Surroundings Surroundings::of_this_process() {
     Surroundings surroundings;

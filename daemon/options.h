@@ -2,6 +2,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "fs/base/result.h"
@@ -52,6 +53,10 @@ struct Invocation {
 /// option, or the file, line and key, and the way out; it is complete without the code.
 Result<Invocation> parse_options(const std::vector<std::string>& arguments,
                                  const Surroundings& surroundings);
+
+/// What people write for an SSD directory that a running daemon is to have, too. The path must be
+/// absolute. Errors: EINVAL - a sentence.
+Result<Options::Ssd> parse_added_ssd(std::string_view spec, const Options& running);
 
 /// Where the mapper's socket is when --socket does not say: KEY.sock in /run/kvfs for root, in
 /// $XDG_RUNTIME_DIR/kvfs for others, or DIR/kvfs.sock in the first SSD directory where that is

@@ -2,11 +2,13 @@
 
 #include <sys/stat.h>
 
+#include <atomic>
 #include <filesystem>
 #include <utility>
 #include <vector>
 
 #include "fs/base/log.h"
+#include "fs/base/mutex.h"
 #include "fs/base/size.h"
 #include "fs/files/rebuild.h"
 #include "fs/store/arena.h"
@@ -18,15 +20,56 @@ namespace {
 using Stores = std::vector<std::unique_ptr<ObjectStore>>;
 
 /// Lets each store's transfers use the arena's memory without the kernel pinning it every time.
-void register_memory(Arena& arena, const std::vector<Ring*>& rings) {
-    arena.set_slab_listener([rings, warned = false](std::span<std::byte> memory) mutable {
-        for (Ring* ring : rings) {
-            const Status registered = ring->register_region(memory);
-            if (registered || std::exchange(warned, true)) continue;
+class Registration {
+  public:
+    /// In this order: memory that is exchanged meanwhile is registered by one of the two.
+    void add(Ring& ring, const Arena& arena) {
+        {
+            const MutexLock lock(mutex_);
+            rings_.push_back(&ring);
+        }
+        for (const auto& region : arena.memory()) try_to(ring, region);
+    }
+    void memory_changed(std::span<std::byte> region) {
+        std::vector<Ring*> rings;
+        {
+            const MutexLock lock(mutex_);
+            rings = rings_;
+        }
+        for (Ring* ring : rings) try_to(*ring, region);
+    }
+
+  private:
+    void try_to(Ring& ring, std::span<std::byte> region) {
+        const Status registered = ring.register_region(region);
+        if (!registered && !warned_.exchange(true))
             spdlog::warn("SSD transfers will cost more processor time: {}",
                          registered.error().message());
-        }
-    });
+    }
+
+    Mutex mutex_;
+    std::vector<Ring*> rings_ GUARDED_BY(mutex_);
+    std::atomic<bool> warned_ = false;
+};
+
+/// How a store is made that comes while the daemon runs.
+Files::StoreMaker store_maker(const Options& options, const Cache& cache, const Arena& arena,
+                              std::shared_ptr<Registration> registration) {
+    return [&options, &cache, &arena, registration = std::move(registration)](
+               std::string_view spec) -> Result<std::unique_ptr<ObjectStore>> {
+        const auto ssd = parse_added_ssd(spec, options);
+        if (!ssd) return ssd.error();
+        std::error_code ignored;
+        const auto path = std::filesystem::weakly_canonical(ssd->directory, ignored).string();
+        for (const auto& tier : cache.usage())
+            if (tier.name == "ssd:" + path)
+                return Error{EEXIST, path + " is a directory of this kvfsd already"};
+        auto store = SsdStore::open(*ssd);
+        if (!store) return store.error();
+        if (auto fits = cache.may_add(**store); !fits) return fits.error();
+        registration->add((*store)->ring(), arena);
+        return std::unique_ptr<ObjectStore>(*std::move(store));
+    };
 }
 
 Status rebuild(Namespace& names, const Stores& stores) {
@@ -75,7 +118,10 @@ Status wire_tiers(const Options& options, Parts& parts) {
 
     auto arena = Arena::create({.bytes = options.dram_bytes});
     if (!arena) return arena.error();
-    register_memory(**arena, rings);
+    const auto registration = std::make_shared<Registration>();
+    (*arena)->set_slab_listener(
+        [registration](std::span<std::byte> region) { registration->memory_changed(region); });
+    for (Ring* ring : rings) registration->add(*ring, **arena);
     parts.cache = std::make_unique<Cache>(*std::move(arena), std::move(stores),
                                           Cache::Options{
                                               .io_timeout = options.io_timeout,
@@ -86,6 +132,8 @@ Status wire_tiers(const Options& options, Parts& parts) {
     if (!files) return files.error();
     parts.files = *std::move(files);
     parts.files->set_socket_path(options.socket);
+    parts.files->set_store_maker(
+        store_maker(options, *parts.cache, parts.cache->arena(), registration));
     return {};
 }
 

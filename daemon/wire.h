@@ -24,7 +24,7 @@ struct Parts {
 
 /// Opens the tiers and the namespace, rebuilds the latter when the machine lost power, and puts
 /// both fronts on top. Logs a line for each tier. Errors: one sentence that names the part and the
-/// way out; nothing is left mounted or listening.
+/// way out; nothing is left mounted or listening. `options` must outlive the parts.
 Result<Parts> wire(const Options& options);
 
 }  // namespace kvfs

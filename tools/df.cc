@@ -26,7 +26,9 @@ Json tiers_of(const Json& statistics) {
 }
 
 std::string state_of(const Json& tier) {
-    std::string state = tier.value("draining", false) ? "draining" : "";
+    std::string state = !tier.value("draining", false)  ? ""
+                        : number_of(tier, "files") == 0 ? "drained"
+                                                        : "draining";
     if (tier.value("degraded", false))
         state += (state.empty() ? "degraded: " : ", degraded: ") +
                  tier.value("degraded_reason", std::string("?"));

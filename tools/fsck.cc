@@ -116,7 +116,8 @@ class Report {
         if (json_) {
             Json all{{"findings", std::move(findings_)},         {"files", checked.files},
                      {"directories", checked.directories},       {"objects", checked.objects},
-                     {"verified_bytes", checked.verified_bytes}, {"left", checked.left}};
+                     {"verified_bytes", checked.verified_bytes}, {"left", checked.left},
+                     {"older_labels", checked.older_labels}};
             if (rebuilt != nullptr)
                 all["rebuilt"] = {{"files", rebuilt->files},
                                   {"replaced", rebuilt->replaced},
@@ -135,6 +136,11 @@ class Report {
             io_.out << ", " << format_size(checked.verified_bytes) << " verified";
         io_.out << ": " << format_count(checked.findings) << " findings, "
                 << format_count(checked.left) << " left\n";
+        if (checked.older_labels > 0)
+            io_.out << format_count(checked.older_labels)
+                    << (checked.older_labels == 1 ? " object is" : " objects are")
+                    << " labelled with what a directory was called before it was renamed ["
+                    << (repair_ ? "labelled anew" : "--repair would label them anew") << "]\n";
     }
 
   private:

@@ -109,18 +109,29 @@ Result<Json> mount_statistics(const std::string& path) {
     return document;
 }
 
-Result<Json> socket_statistics(const std::string& socket_path) {
+namespace {
+
+using Client = std::unique_ptr<gm_ctx, void (*)(gm_ctx*)>;
+
+Result<Client> connect(const std::string& socket_path) {
     gm_config config{};
     config.size = sizeof config;
     config.backend = GM_BACKEND_HOST;
     config.socket_path = socket_path.c_str();
     gm_ctx* opened = nullptr;
     if (gm_open(&config, &opened) != GM_OK) return no_daemon(gm_message());
-    const std::unique_ptr<gm_ctx, void (*)(gm_ctx*)> context(opened, gm_close);
+    return Client(opened, gm_close);
+}
+
+}  // namespace
+
+Result<Json> socket_statistics(const std::string& socket_path) {
+    const Result<Client> client = connect(socket_path);
+    if (!client) return client.error();
     std::string text(16 << 10, '\0');
     for (int attempt = 0; attempt < 4; ++attempt) {
         std::size_t length = text.size();
-        const gm_status status = gm_stats_json(context.get(), text.data(), &length);
+        const gm_status status = gm_stats_json(client->get(), text.data(), &length);
         if (status == GM_OK) {
             Json document = Json::parse(text.c_str(), nullptr, false);
             if (document.is_discarded()) return Error{EBADMSG, socket_path + ": statistics"};
@@ -130,6 +141,41 @@ Result<Json> socket_statistics(const std::string& socket_path) {
         text.resize(length);
     }
     return Error{EMSGSIZE, socket_path + ": statistics"};
+}
+
+Result<Daemon> Daemon::at_mount(const std::string& path) {
+    const Result<Mount> mount = find_mount(path);
+    if (!mount) return mount.error();
+    if (mount->path.empty())
+        return Error{ENOTTY, path + ": only a part of the kvfs is mounted here (use --socket)"};
+    return Daemon(mount->path, "");
+}
+
+Result<Json> Daemon::statistics() const {
+    return socket_.empty() ? mount_statistics(mount_) : socket_statistics(socket_);
+}
+
+Status Daemon::set(const std::string& key, const std::string& value) const {
+    Status done;
+    if (socket_.empty()) {
+        const std::string name = "user.kvfs." + key;
+        if (::setxattr(mount_.c_str(), name.c_str(), value.data(), value.size(), 0) == 0) return {};
+        done = errno_error(mount_);
+    } else {
+        const Result<Client> client = connect(socket_);
+        if (!client) return client.error();
+        const gm_status status = gm_set(client->get(), "/", key.c_str(), value.c_str());
+        if (status == GM_OK) return {};
+        done = Error{status == GM_EACCES ? EACCES : EIO, socket_ + ": " + gm_message()};
+    }
+    if (const Result<Json> now = statistics(); now && now->contains("refused")) {
+        const Json& refused = (*now)["refused"];
+        if (refused.value("key", "") == key && refused.value("value", "") == value)
+            return Error{ENOTCONN, refused.value("why", "")};
+    }
+    if (const int code = done.error().code; code == EPERM || code == EACCES)
+        return Error{ENOTCONN, "only root and the user of the daemon may do that"};
+    return done;
 }
 
 std::uint64_t number_of(const Json& document, std::string_view key) {

@@ -2,8 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 namespace kvfs {
@@ -25,13 +28,24 @@ std::string for_gnuplot(const std::string& text) {
     return quoted + "'";
 }
 
+/// Where all points have one x, gnuplot has to be told what to show to the sides of it.
+std::string one_place(const Curves& curves) {
+    double least = std::numeric_limits<double>::max(), most = 0;
+    for (const auto& [name, points] : curves.lines)
+        for (const auto& [x, y] : points) {
+            least = std::min(least, x);
+            most = std::max(most, x);
+        }
+    return least == most ? fmt::format("set xrange [{}:{}]\n", least / 2, most * 2) : "";
+}
+
 std::string gnuplot_script(const Curves& curves, const std::string& file,
                            const std::string& format) {
     std::string script = fmt::format(
         "set terminal {}\nset output {}\nset title {}\nset xlabel {}\nset ylabel {}\n"
-        "set logscale x\nset yrange [0:*]\nset key left top\n",
+        "set logscale x\nset yrange [0:*]\nset key bottom right\n{}",
         format == "pdf" ? "pdfcairo" : format, for_gnuplot(file), for_gnuplot(curves.title),
-        for_gnuplot(curves.x), for_gnuplot(curves.y));
+        for_gnuplot(curves.x), for_gnuplot(curves.y), one_place(curves));
     std::string plots, data;
     for (const auto& [name, points] : curves.lines) {
         plots += fmt::format("{} '-' with linespoints title {}", plots.empty() ? "plot" : ",",
@@ -63,6 +77,8 @@ bool plottable(const std::string& file) {
 }
 
 Status plot(const Curves& curves, const std::string& file) {
+    // Where it cannot write, gnuplot draws to its standard output.
+    if (!std::ofstream(file)) return Error{EACCES, file + ": the plot cannot be written there"};
     bool drawn = false;
     if (installed("gnuplot 2>/dev/null"))
         drawn = run_script("gnuplot", gnuplot_script(curves, file, extension(file).substr(1)));

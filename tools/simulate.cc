@@ -172,7 +172,10 @@ void print_table(const SimulatedTrace& trace, const std::vector<Row>& rows,
     for (const auto& [policy, room, result] : rows)
         table.add(
             {format_count(room.dram), format_count(room.ssd), policy,
-             percent(result.hits, trace.references), percent(result.dram_hits, trace.references),
+             percent(result.hits, trace.references),
+             room.dram == 0 || policy == kOptimum  // which has one tier
+                 ? "-"
+                 : percent(result.dram_hits, trace.references),
              percent(result.hit_tokens, trace.input_tokens),
              fmt::format("{:.1f} GB", static_cast<double>(result.written * block_bytes) / 1e9),
              fmt::format("{:.2f}", ratio(result.written, result.hits)),

@@ -21,9 +21,10 @@ Error bad(std::string reason) { return {EBADMSG, std::move(reason)}; }
 Result<std::uint64_t> tokens(const Object& object, const char* key) {
     const auto found = object.find(key);
     if (found == object.end()) return bad(fmt::format("no '{}'", key));
-    if (!found->is_number_unsigned() || found->get<std::uint64_t>() > kTokensMax)
+    const double count = found->is_number() ? found->get<double>() : -1;
+    if (!(count >= 0 && count <= static_cast<double>(kTokensMax)) || count != std::floor(count))
         return bad(fmt::format("'{}' is {}, not a number of tokens", key, found->dump()));
-    return found->get<std::uint64_t>();
+    return static_cast<std::uint64_t>(count);
 }
 
 Result<double> timestamp(const Object& object) {
@@ -76,7 +77,9 @@ Result<TraceRequest> parse_request(const std::string& line, std::uint64_t block_
     if (!at) return at.error();
     const Result<std::uint64_t> input = tokens(object, "input_length");
     if (!input) return input.error();
-    const Result<std::uint64_t> output = tokens(object, "output_length");
+    // What was answered is not in the cache: traces may leave it out.
+    const Result<std::uint64_t> output =
+        object.contains("output_length") ? tokens(object, "output_length") : 0;
     if (!output) return output.error();
     Result<std::vector<std::uint64_t>> ids = hash_ids(object, *input, block_tokens);
     if (!ids) return ids.error();

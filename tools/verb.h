@@ -71,6 +71,7 @@ extern const Verb replay_verb;
 extern const Verb bench_verb;
 extern const Verb simulate_verb;
 extern const Verb fsck_verb;
+extern const Verb add_verb;
 extern const Verb drain_verb;
 
 /// "kvfs: VERB: MESSAGE", on a line of its own.

@@ -22,6 +22,7 @@ Cache::~Cache() { stop(); }
 
 void Cache::start(Catalog& catalog) {
     catalog_ = &catalog;
+    resume_drains();
     spiller_ = std::thread([this] { spiller(); });
     evictor_ = std::thread([this] { evictor(); });
     keeper_ = std::thread([this] { keeper(); });
@@ -34,14 +35,45 @@ void Cache::purge(ObjectId id) {
             store_failed(*tier, id, "removing", removed.error());
 }
 
-void Cache::recall(ObjectId id, std::uint64_t store_uid, std::uint64_t bytes,
-                   const Standing& standing) {
-    StoreTier* tier = store_of(store_uid);
-    if (tier == nullptr) return;
-    const MutexLock lock(tier->mutex);
-    tier->used += tier->store->footprint(bytes);
-    ++tier->files;
-    tier->order.admitted(use_of(id, standing, bytes), standing.priority);
+void Cache::recall(std::uint64_t store_uid, const StoredFile& file) {
+    if (StoreTier* const tier = store_of(store_uid)) count(*tier, file);
+}
+
+void Cache::count(StoreTier& tier, const StoredFile& file) {
+    const MutexLock lock(tier.mutex);
+    tier.used += tier.store->footprint(file.bytes);
+    ++tier.files;
+    tier.order.admitted(use_of(file.id, file.standing, file.bytes), file.standing.priority);
+}
+
+Status Cache::may_add(const ObjectStore& store) const {
+    if (stores_.size() == kStoresMax)
+        return Error{E2BIG, "there are " + std::to_string(kStoresMax) + " stores already"};
+    if (const StoreTier* const same = store_of(store.uid()))
+        return Error{EEXIST, store.name() + " is a copy of " + same->store->name()};
+    return {};
+}
+
+void Cache::add_store(std::unique_ptr<ObjectStore> store,
+                      const std::deque<StoredFile>& coldest_first) {
+    auto made = std::make_unique<StoreTier>(options_.policy);
+    StoreTier& tier = *made;
+    tier.store = std::move(store);
+    if (tier.store->draining()) set_draining(tier, false);  // it is wanted again
+    for (const StoredFile& file : coldest_first) count(tier, file);
+    stores_.push_back(std::move(made));
+    for (const StoredFile& file : coldest_first) drop_if_gone(tier, file);
+    room_.changed();
+    kick_evictor();
+}
+
+/// Of a file that was counted while nobody knew the store: whoever unlinked it left its bytes.
+void Cache::drop_if_gone(StoreTier& tier, const StoredFile& file) {
+    Table::accessor entry;
+    if (!objects_.insert(entry, file.id)) return;  // used by now, and so accounted for
+    const auto record = catalog_->find_object(file.id);
+    if (!record || record->unlinked) forget(file.id, &tier, tier.store->footprint(file.bytes));
+    objects_.erase(entry);
 }
 
 ObjectPtr Cache::add(ObjectId id, VolumeId volume, const Standing& standing) {
@@ -383,10 +415,7 @@ void Cache::forget(ObjectId id, StoreTier* store, std::uint64_t charged) {
     if (store == nullptr) return;
     if (const Status removed = store->store->remove(id); !removed)
         store_failed(*store, id, "removing", removed.error());
-    const MutexLock lock(store->mutex);
-    store->order.removed(id);
-    store->used -= std::min(store->used, charged);
-    store->files -= std::min<std::uint64_t>(store->files, 1);
+    left_store(*store, id, charged);
 }
 
 void Cache::retire(ObjectPtr object) {

@@ -20,6 +20,7 @@
 #include "fs/cache/catalog.h"
 #include "fs/cache/content.h"
 #include "fs/cache/eviction_order.h"
+#include "fs/cache/growing_list.h"
 #include "fs/cache/object.h"
 #include "fs/store/arena.h"
 #include "fs/store/object_store.h"
@@ -103,7 +104,9 @@ class Cache {
         std::chrono::milliseconds scrub_round = std::chrono::hours(24);  ///< at least, from start
                                                                          ///< to start
     };
+    static constexpr std::size_t kStoresMax = 64;
 
+    /// Requires: at most kStoresMax stores.
     Cache(std::unique_ptr<Arena> arena, std::vector<std::unique_ptr<ObjectStore>> stores,
           Options options);
     /// stop()s.
@@ -115,9 +118,19 @@ class Cache {
     void start(Catalog& catalog);
     /// Removes from every store what an earlier run may have left of a file that is no more.
     void purge(ObjectId id);
-    /// A file that a store holds since an earlier run; call in order of last use, oldest first.
-    void recall(ObjectId id, std::uint64_t store_uid, std::uint64_t bytes,
-                const Standing& standing);
+    /// A file that a store holds since an earlier run.
+    struct StoredFile {
+        ObjectId id = 0;
+        std::uint64_t bytes = 0;
+        Standing standing{};
+    };
+    /// Call in order of last use, oldest first.
+    void recall(std::uint64_t store_uid, const StoredFile& file);
+    /// Errors: E2BIG - there are kStoresMax; EEXIST - one has its uid.
+    Status may_add(const ObjectStore& store) const;
+    /// One more store, from now on, with what it holds since an earlier run. One call at a time.
+    /// Requires: may_add().
+    void add_store(std::unique_ptr<ObjectStore> store, const std::deque<StoredFile>& coldest_first);
     /// Spills what is sealed and not yet in a store (within io_timeout), then ends the threads and
     /// lets go of the stores, once their devices have answered what was asked of them: the catalog
     /// is not called any more afterwards.
@@ -232,8 +245,8 @@ class Cache {
 
     /// Nothing new goes to the store of that name any more, and what it holds goes to the others,
     /// in the background: the coldest files for good if there is no room for all. Open scratch
-    /// files stay until they are closed. `on` false: no longer. Ends with the daemon. Errors:
-    /// ENOENT - no such store; EBUSY - there is no other.
+    /// files stay until they are closed. `on` false: no longer. The next daemon goes on with it.
+    /// Errors: ENOENT - no such store; EBUSY - there is no other.
     Status drain(const std::string& store, bool on);
 
     struct TierUsage {
@@ -267,6 +280,8 @@ class Cache {
     // cache.cc: objects
     void used(const Object& object, bool hit, bool in_dram, StoreTier* store);
     void admit(const Object& object, std::uint64_t bytes);
+    void count(StoreTier& tier, const StoredFile& file);
+    void drop_if_gone(StoreTier& tier, const StoredFile& file);
     void forget(ObjectId id, StoreTier* store, std::uint64_t charged);
     void discard(const ObjectPtr& object);
     void relabel(ObjectId id, const ObjectRecord& record);
@@ -346,6 +361,9 @@ class Cache {
     // drain.cc: looking after stores, and from one into the others
     void keeper();
     void drain_some(StoreTier& tier);
+    void set_drain_moves(StoreTier& tier);
+    void set_draining(StoreTier& tier, bool on);
+    void resume_drains();
     std::uint64_t free_elsewhere(const StoreTier& than) const;
     void move_sealed(StoreTier& from, const ObjectPtr& object);
     Status read_for(Move& move, ObjectId id);
@@ -381,7 +399,7 @@ class Cache {
     Options options_;
     std::unique_ptr<Arena> arena_;
     Room room_;
-    std::vector<std::unique_ptr<StoreTier>> stores_;
+    GrowingList<StoreTier, kStoresMax> stores_;
     Catalog* catalog_ = nullptr;
     CacheCounters counters_;
     Table objects_;

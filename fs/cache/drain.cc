@@ -12,30 +12,61 @@ namespace kvfs {
 
 Status Cache::drain(const std::string& store, bool on) {
     StoreTier* wanted = nullptr;
-    std::uint64_t others = 0;
+    bool others = false;
     for (const auto& tier : stores_) {
         if (tier->store->name() == store)
             wanted = tier.get();
-        else if (!tier->draining)
-            others += tier->store->capacity();
+        else
+            others |= !tier->draining;
     }
     if (wanted == nullptr) return Error{ENOENT, store + " is no store of this daemon"};
-    if (on && others == 0) return Error{EBUSY, store + " is the only one there is"};
-    {
-        const MutexLock lock(wanted->mutex);
-        // As much of it stays in the cache as would if the tiers had always been that small.
-        const double share =
-            static_cast<double>(others) / static_cast<double>(others + wanted->store->capacity());
-        wanted->drain_moves = static_cast<std::uint64_t>(share * static_cast<double>(wanted->used));
-    }
-    if (wanted->draining.exchange(on) != on)
-        spdlog::info("{}: {}", store, on ? "is being drained" : "is no longer drained");
+    if (on && !others) return Error{EBUSY, store + " is the only one that is not drained"};
+    set_drain_moves(*wanted);
+    set_draining(*wanted, on);
     {
         const MutexLock lock(keeper_mutex_);
         keeper_asked_ = true;
     }
     keeper_cv_.notify_all();
     return {};
+}
+
+void Cache::set_draining(StoreTier& tier, bool on) {
+    const std::string name = tier.store->name();
+    if (tier.draining.exchange(on) != on)
+        spdlog::info("{}: {}", name, on ? "is being drained" : "is no longer drained");
+    if (const Status kept = tier.store->set_draining(on); !kept)
+        spdlog::warn("{}: the next daemon will not know that it is {}drained: {}", name,
+                     on ? "" : "no longer ", kept.error().message());
+}
+
+/// Goes on with what an earlier daemon has begun. Where that leaves no store to write to, people
+/// have taken the others away: then there is nowhere to drain to.
+void Cache::resume_drains() {
+    bool others = false;
+    for (const auto& tier : stores_) {
+        tier->draining = tier->store->draining();
+        others |= !tier->draining;
+    }
+    for (const auto& tier : stores_) {
+        if (!tier->draining) continue;
+        if (others)
+            spdlog::info("{}: is being drained", tier->store->name());
+        else
+            set_draining(*tier, false);
+        set_drain_moves(*tier);
+    }
+}
+
+/// As much of it stays in the cache as would if the tiers had always been that small.
+void Cache::set_drain_moves(StoreTier& tier) {
+    std::uint64_t others = 0;
+    for (const auto& other : stores_)
+        if (other.get() != &tier && !other->draining) others += other->store->capacity();
+    const auto all = static_cast<double>(others + tier.store->capacity());
+    const MutexLock lock(tier.mutex);
+    tier.drain_moves = static_cast<std::uint64_t>(static_cast<double>(others) / all *
+                                                  static_cast<double>(tier.used));
 }
 
 void Cache::keeper() {
@@ -215,7 +246,7 @@ void Cache::moved(Object& object, const Move& move, Status status) {
 
 void Cache::left_store(StoreTier& tier, ObjectId id, std::uint64_t charged) {
     const MutexLock lock(tier.mutex);
-    tier.order.removed(id);
+    if (!tier.order.removed(id)) return;  // drop_if_gone() was here before
     tier.used -= std::min(tier.used, charged);
     tier.files -= std::min<std::uint64_t>(tier.files, 1);
 }

@@ -96,7 +96,8 @@ std::vector<StoreTier*> Cache::stores_by_room(const StoreTier* except) const {
         StoreTier* tier;
     };
     std::vector<Choice> choices;
-    const std::size_t share = (kSpillsInFlightMax + stores_.size() - 1) / stores_.size();
+    const std::size_t count = stores_.size();  // more may come meanwhile
+    const std::size_t share = (kSpillsInFlightMax + count - 1) / count;
     for (const auto& tier : stores_) {
         if (!healthy(*tier) || tier->draining || tier.get() == except) continue;
         const MutexLock lock(tier->mutex);

@@ -24,9 +24,11 @@ void EvictionOrder::admitted(const FileUse& file, Priority priority) {
 
 void EvictionOrder::used(const FileUse& file, Priority priority) { of(priority).used(file); }
 
-void EvictionOrder::removed(ObjectId id) {
+bool EvictionOrder::removed(ObjectId id) {
+    const std::size_t before = files();
     for (const auto& policy : by_priority_)
         if (policy->files() > 0) policy->removed(id);
+    return files() < before;
 }
 
 std::vector<ObjectId> EvictionOrder::victims(std::size_t count) {
@@ -46,13 +48,14 @@ std::size_t EvictionOrder::files() const {
 }
 
 void EvictionOrder::changed(const FileUse& file, Priority priority) {
-    const std::size_t before = files();
+    bool moved = false;
     for (const Priority other : kPriorities)
-        if (other != priority && of(other).files() > 0) of(other).removed(file.id);
-    if (files() < before)
-        of(priority).admitted(file);
-    else
-        of(priority).changed(file);
+        if (other != priority && of(other).files() > 0) {
+            const std::size_t before = of(other).files();
+            of(other).removed(file.id);
+            moved |= of(other).files() < before;
+        }
+    moved ? of(priority).admitted(file) : of(priority).changed(file);
 }
 
 }  // namespace kvfs

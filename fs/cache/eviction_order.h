@@ -20,7 +20,8 @@ class EvictionOrder {
     /// As EvictionPolicy's. A file that comes again with another priority has that from then on.
     void admitted(const FileUse& file, Priority priority);
     void used(const FileUse& file, Priority priority);
-    void removed(ObjectId id);
+    /// Whether it was in the tier.
+    bool removed(ObjectId id);
     std::vector<ObjectId> victims(std::size_t count);
     std::size_t files() const;
 

@@ -122,35 +122,33 @@ Status Files::clean_up() {
     return {};
 }
 
-void Files::recall() {
-    struct Held {
-        std::int64_t atime_ns;
-        Ino ino;
-        std::uint64_t bytes;
-        Ino chain_parent;
-        std::uint32_t name;
-    };
-    // By store and priority. In a deque, which gives its memory back in small pieces while the
+/// What each store holds by the records, coldest first; of one store only, if `wanted` names it.
+std::map<std::uint64_t, Files::Held> Files::held_by_stores(std::uint64_t wanted) const {
+    // By the time of last use. In a deque, which gives its memory back in small pieces while the
     // cache's lists grow by such: there may be 10^7 files.
-    std::map<std::pair<std::uint64_t, Priority>, std::deque<Held>> held;
-    const Status scanned = names_.scan_placements([&](const Inode& inode,
-                                                      const Placement& placement) {
-        held[{placement.store_uid, inode.priority}].push_back(
-            {inode.atime_ns, inode.ino, placement.scratch ? placement.held_bytes : placement.size,
-             inode.chain_parent, standing_of(inode).name});
-        return true;
-    });
+    std::map<std::uint64_t, std::deque<std::pair<std::int64_t, Cache::StoredFile>>> dated;
+    const Status scanned =
+        names_.scan_placements([&](const Inode& inode, const Placement& placement) {
+            if (wanted == 0 || placement.store_uid == wanted)
+                dated[placement.store_uid].push_back(
+                    {inode.atime_ns,
+                     {inode.ino, placement.scratch ? placement.held_bytes : placement.size,
+                      standing_of(inode)}});
+            return true;
+        });
     if (!scanned) spdlog::error("files on SSD cannot be listed: {}", scanned.error().message());
-    for (auto& [key, files] : held) {
-        const auto& [store_uid, priority] = key;
+    std::map<std::uint64_t, Held> held;
+    for (auto& [store_uid, files] : dated) {
         std::sort(files.begin(), files.end(),
-                  [](const Held& a, const Held& b) { return a.atime_ns < b.atime_ns; });
-        for (; !files.empty(); files.pop_front()) {
-            const Held& file = files.front();
-            cache_.recall(file.ino, store_uid, file.bytes,
-                          {priority, file.name, file.chain_parent});
-        }
+                  [](const auto& a, const auto& b) { return a.first < b.first; });
+        for (; !files.empty(); files.pop_front()) held[store_uid].push_back(files.front().second);
     }
+    return held;
+}
+
+void Files::recall() {
+    for (auto& [store_uid, files] : held_by_stores(0))
+        for (; !files.empty(); files.pop_front()) cache_.recall(store_uid, files.front());
 }
 
 }  // namespace kvfs

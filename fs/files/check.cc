@@ -28,6 +28,8 @@ std::string object_name(const ObjectStore& store, ObjectId id) {
     return store.name() + ", object " + digits.data();
 }
 
+std::string_view last_component(std::string_view path) { return path.substr(path.rfind('/') + 1); }
+
 std::string bytes_of(std::uint64_t some, std::uint64_t all) {
     return std::to_string(some) + " bytes where its record says " + std::to_string(all);
 }
@@ -44,6 +46,11 @@ std::pair<const char*, const char*> what_and_remedy(Fault::Kind kind) {
             return {"does not count its entries right", "count again"};
         case Fault::Kind::wrong_total:
             return {"directories are not counted right", "count again"};
+        case Fault::Kind::wrong_volume:
+            return {"does not say which top-level directory it is below", "write that anew"};
+        case Fault::Kind::wrong_target:
+            return {"is a symbolic link whose target is missing, or of another length",
+                    "believe the target, or drop the link"};
         case Fault::Kind::stray:
             return {"is no file, and something is recorded of it", "forget that"};
         case Fault::Kind::damaged:
@@ -229,6 +236,12 @@ class Checking {
         });
         for (auto& finding : std::exchange(postponed_, {}))
             find(std::move(finding.first), finding.second);
+        for (const auto& [of, id] : std::exchange(older_, {}))
+            if (const auto record = names_.placement(id))
+                if (const Status done = relabel(*of, id, *record); !done)
+                    find({object_name(*of, id), "is not labelled anew: " + done.error().message(),
+                          ""},
+                         [] { return Status{}; });
         // Of two with one name the later one has it.
         std::sort(orphans.begin(), orphans.end(),
                   [](const auto& a, const auto& b) { return a.first > b.first; });
@@ -248,9 +261,14 @@ class Checking {
                             [&store, id] { return store.remove(id); });
         }
         const auto path = names_.path(id);
-        const bool agrees = path && label.path == *path && label.chunk_crcs == record.chunk_crcs &&
-                            (record.scratch || label.size == record.size);
-        if (agrees) return;
+        const bool same = path && label.chunk_crcs == record.chunk_crcs &&
+                          (record.scratch || label.size == record.size);
+        if (same && label.path == *path) return;
+        if (same && last_component(label.path) == last_component(*path)) {
+            ++report_.older_labels;
+            if (options_.repair) older_.emplace_back(&store, id);
+            return;
+        }
         const std::string what = label.path.empty() ? " has no label that can be read"
                                                     : " is labelled as " + label.path + ", " +
                                                           std::to_string(label.size) + " bytes";
@@ -311,6 +329,7 @@ class Checking {
     const CheckOptions& options_;
     const std::function<void(const Finding&)>& tell_;
     std::vector<std::pair<Finding, std::function<Status()>>> postponed_;
+    std::vector<std::pair<ObjectStore*, ObjectId>> older_;  ///< their labels are to be written anew
     CheckReport report_;
 };
 

@@ -33,6 +33,9 @@ struct CheckReport {
     std::uint64_t verified_bytes = 0;
     std::uint64_t findings = 0;
     std::uint64_t left = 0;  ///< findings that nothing was done about
+    /// Objects labelled with the name that a directory above them had before it was renamed, as it
+    /// should be: no findings. A repair labels them anew.
+    std::uint64_t older_labels = 0;
 };
 
 /// Looks through `names` and then `stores`, and tells each finding; with `repair`, once its

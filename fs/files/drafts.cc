@@ -90,7 +90,9 @@ Status Files::set_control(std::string_view path, std::string_view key, std::stri
     if (!found) return found.error();
     if (!allowed(found->inode, caller, kWrite)) return Error{EACCES};
     const std::string name = "user.kvfs." + std::string(key);
-    if (Status set = set_xattr(found->inode.ino, name, value, Namespace::XattrMode::any); !set)
+    if (Status set =
+            set_xattr(found->inode.ino, name, value, Namespace::XattrMode::any, caller.uid);
+        !set)
         return set;
     notifier_->changed({.ino = found->inode.ino});  // its time of change is another
     return {};

@@ -2,7 +2,9 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -84,15 +86,21 @@ class Files final : private Catalog {
     /// xattrs: user.* and, as far as the kernel lets them through, others are stored; user.kvfs.*
     /// are the file's controls (pin, ttl, priority; scratch, of directories; evict and prefetch,
     /// which are done when they are set) and its state (tier, hits, resident, crc32c: read only).
-    /// On the root: user.kvfs.stats, the daemon's statistics as JSON, user.kvfs.socket, and
-    /// user.kvfs.drain: set to the directory of a store, drains it; removed, ends that.
+    /// On the root: user.kvfs.stats, the daemon's statistics as JSON, user.kvfs.socket, and those
+    /// of control_stores(). `uid` is who asks.
     /// Errors: as Namespace; EPERM - a read-only user.kvfs.*; ENOTSUP - an unknown one; EINVAL - a
     /// value that does not parse; evict, prefetch: as Cache::drop, leave_dram and prefetch.
     Status set_xattr(Ino ino, std::string_view name, std::string_view value,
-                     Namespace::XattrMode mode);
+                     Namespace::XattrMode mode, std::uint32_t uid);
     Result<std::string> xattr(Ino ino, std::string_view name);
     Result<std::vector<std::string>> xattrs(Ino ino);
-    Status remove_xattr(Ino ino, std::string_view name);
+    Status remove_xattr(Ino ino, std::string_view name, std::uint32_t uid);
+
+    /// Makes a store, which Cache::may_add(), of what people write for one: "DIR[,size=SIZE]...".
+    /// Errors: a sentence.
+    using StoreMaker = std::function<Result<std::unique_ptr<ObjectStore>>(std::string_view spec)>;
+    /// Set once, before serving. Without, no store can be added.
+    void set_store_maker(StoreMaker maker) { store_maker_ = std::move(maker); }
 
     /// Drops files that have not been used for their time to live, as many as can be in a moment.
     /// To be called every second or so, by one thread.
@@ -212,6 +220,8 @@ class Files final : private Catalog {
     std::size_t longest_guess() const;
     static Standing standing_of(const Inode& inode);
     Status clean_up();
+    using Held = std::deque<Cache::StoredFile>;
+    std::map<std::uint64_t, Held> held_by_stores(std::uint64_t wanted) const;
     void recall();
     bool in_place(const Inode& inode) const;
     void born_scratch(const Handle& handle);
@@ -223,7 +233,11 @@ class Files final : private Catalog {
     Result<Ino> parent_named(const Inode& inode, std::string_view path);
     Status act(Ino ino, std::string_view key, std::string_view value);
     Result<std::string> state_xattr(const Inode& inode, std::string_view key);
-    std::string drained_stores() const;
+    /// Errors: EPERM, and those of the change, as a sentence.
+    Status control_stores(std::string_view key, std::string_view value, std::uint32_t uid);
+    Status add_store(std::string_view spec);
+    Status stop_draining();
+    std::string directories_of_stores(bool drained_only) const;
     std::string tier_of(Ino ino, std::uint64_t* dram_bytes) const;
     /// The directory that the last component of `path` is in, and that component.
     struct Place {
@@ -243,6 +257,14 @@ class Files final : private Catalog {
     Lineage lineage_;
     const Clock::time_point started_ = Clock::now();
     std::string socket_path_;
+    StoreMaker store_maker_;
+    Mutex adding_mutex_;  ///< one store at a time
+    /// The last change to the stores that was not made, and why.
+    struct Refused {
+        std::string key, value, why;
+    };
+    mutable Mutex refused_mutex_;
+    std::optional<Refused> refused_ GUARDED_BY(refused_mutex_);
     std::unique_ptr<Notifier> notifier_;
 };
 

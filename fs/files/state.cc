@@ -12,9 +12,13 @@ namespace kvfs {
 namespace {
 
 constexpr std::string_view kPrefix = "user.kvfs.";
-constexpr std::array<std::string_view, 12> kKnown{"tier",  "resident", "hits",  "crc32c",
-                                                  "pin",   "scratch",  "ttl",   "priority",
-                                                  "stats", "socket",   "drain", "parent"};
+constexpr std::array<std::string_view, 13> kKnown{
+    "tier",     "resident", "hits",   "crc32c", "pin", "scratch", "ttl",
+    "priority", "stats",    "socket", "drain",  "ssd", "parent"};
+
+bool of_stores(Ino ino, std::string_view key) {
+    return ino == kRootIno && (key == "ssd" || key == "drain");
+}
 
 bool is_state(std::string_view name) { return name.starts_with(kPrefix); }
 
@@ -73,7 +77,7 @@ std::string Files::tier_of(Ino ino, std::uint64_t* dram_bytes) const {
 Result<std::string> Files::state_xattr(const Inode& inode, std::string_view key) {
     if (inode.ino == kRootIno && key == "stats") return statistics();
     if (inode.ino == kRootIno && key == "socket") return socket_path_;
-    if (inode.ino == kRootIno && key == "drain") return drained_stores();
+    if (of_stores(inode.ino, key)) return directories_of_stores(key == "drain");
     if (inode.is_directory() && key == "scratch") return std::string(inode.scratch ? "1" : "0");
     if (inode.is_symlink()) return Error{ENODATA};
     if (key == "ttl") return std::to_string(inode.ttl_s);
@@ -109,14 +113,6 @@ Result<std::string> Files::state_xattr(const Inode& inode, std::string_view key)
         return hex(crcs);
     }
     return Error{ENODATA};
-}
-
-/// The directories, a line each.
-std::string Files::drained_stores() const {
-    std::string all;
-    for (const auto& tier : cache_.usage())
-        if (tier.draining) all += tier.name.substr(tier.name.find(':') + 1) + "\n";
-    return all;
 }
 
 /// The file at `path`: from the mount's root when it begins with a slash, else from where `inode`
@@ -155,12 +151,12 @@ Status Files::act(Ino ino, std::string_view key, std::string_view value) {
 }
 
 Status Files::set_xattr(Ino ino, std::string_view name, std::string_view value,
-                        Namespace::XattrMode mode) {
+                        Namespace::XattrMode mode, std::uint32_t uid) {
     if (!is_state(name)) return names_.set_xattr(ino, name, value, mode);
     const std::string_view key = name.substr(kPrefix.size());
     const auto inode = names_.get(ino);
     if (!inode) return inode.error();
-    if (ino == kRootIno && key == "drain") return cache_.drain("ssd:" + std::string(value), true);
+    if (of_stores(ino, key)) return control_stores(key, value, uid);
     if (key == "evict" || key == "prefetch")
         return inode->is_regular() ? act(ino, key, value) : Error{EPERM};
     auto wanted = change_of(*inode, key, value);
@@ -179,19 +175,15 @@ Result<std::vector<std::string>> Files::xattrs(Ino ino) {
     return names_.xattrs(ino);
 }
 
-Status Files::remove_xattr(Ino ino, std::string_view name) {
+Status Files::remove_xattr(Ino ino, std::string_view name, std::uint32_t uid) {
     if (!is_state(name)) return names_.remove_xattr(ino, name);
     const std::string_view key = name.substr(kPrefix.size());
-    if (key == "parent") return set_xattr(ino, name, "", Namespace::XattrMode::any);
+    if (key == "parent") return set_xattr(ino, name, "", Namespace::XattrMode::any, uid);
     if (key == "pin" || key == "scratch" || key == "ttl")
-        return set_xattr(ino, name, "0", Namespace::XattrMode::any);
+        return set_xattr(ino, name, "0", Namespace::XattrMode::any, uid);
     if (key == "priority")
-        return set_xattr(ino, name, name_of(Priority::normal), Namespace::XattrMode::any);
-    if (ino == kRootIno && key == "drain") {
-        for (const auto& tier : cache_.usage())
-            if (tier.draining) static_cast<void>(cache_.drain(tier.name, false));
-        return {};
-    }
+        return set_xattr(ino, name, name_of(Priority::normal), Namespace::XattrMode::any, uid);
+    if (ino == kRootIno && key == "drain") return control_stores(key, "", uid);
     return Error{EPERM};
 }
 
@@ -209,34 +201,40 @@ std::string Files::statistics() const {
     const CacheCounters& counted = cache_.counters();
     const auto counts = names_.counts();
     const std::chrono::duration<double> uptime = Clock::now() - started_;
-    const Json all{{"version", KVFS_VERSION},
-                   {"uptime_s", uptime.count()},
-                   {"socket", socket_path_},
-                   {"pages", cache_.arena().page_kind()},
-                   {"io_timeout_s", static_cast<double>(cache_.io_timeout().count()) / 1000},
-                   {"tiers", std::move(tiers)},
-                   {"names",
-                    {{"files", counts.files},
-                     {"directories", counts.directories},
-                     {"bytes_on_disk", counts.bytes_on_disk}}},
-                   {"counters",
-                    {{"dram_read_bytes", counted.dram_read_bytes.load()},
-                     {"store_read_bytes", counted.store_read_bytes.load()},
-                     {"written_bytes", counted.written_bytes.load()},
-                     {"spilled_bytes", counted.spilled_bytes.load()},
-                     {"dram_hits", counted.dram_hits.load()},
-                     {"store_hits", counted.store_hits.load()},
-                     {"spills", counted.spills.load()},
-                     {"fills", counted.fills.load()},
-                     {"dram_evictions", counted.dram_evictions.load()},
-                     {"store_evictions", counted.store_evictions.load()},
-                     {"checksum_errors", counted.checksum_errors.load()},
-                     {"store_errors", counted.store_errors.load()},
-                     {"writer_waits", counted.writer_waits.load()},
-                     {"scrubbed_bytes", counted.scrubbed_bytes.load()},
-                     {"scrub_errors", counted.scrub_errors.load()},
-                     {"scrub_rounds", counted.scrub_rounds.load()},
-                     {"drained_bytes", counted.drained_bytes.load()}}}};
+    Json all{{"version", KVFS_VERSION},
+             {"uptime_s", uptime.count()},
+             {"socket", socket_path_},
+             {"pages", cache_.arena().page_kind()},
+             {"io_timeout_s", static_cast<double>(cache_.io_timeout().count()) / 1000},
+             {"tiers", std::move(tiers)},
+             {"names",
+              {{"files", counts.files},
+               {"directories", counts.directories},
+               {"bytes_on_disk", counts.bytes_on_disk}}},
+             {"counters",
+              {{"dram_read_bytes", counted.dram_read_bytes.load()},
+               {"store_read_bytes", counted.store_read_bytes.load()},
+               {"written_bytes", counted.written_bytes.load()},
+               {"spilled_bytes", counted.spilled_bytes.load()},
+               {"dram_hits", counted.dram_hits.load()},
+               {"store_hits", counted.store_hits.load()},
+               {"spills", counted.spills.load()},
+               {"fills", counted.fills.load()},
+               {"dram_evictions", counted.dram_evictions.load()},
+               {"store_evictions", counted.store_evictions.load()},
+               {"checksum_errors", counted.checksum_errors.load()},
+               {"store_errors", counted.store_errors.load()},
+               {"writer_waits", counted.writer_waits.load()},
+               {"scrubbed_bytes", counted.scrubbed_bytes.load()},
+               {"scrub_errors", counted.scrub_errors.load()},
+               {"scrub_rounds", counted.scrub_rounds.load()},
+               {"drained_bytes", counted.drained_bytes.load()}}}};
+    {
+        const MutexLock lock(refused_mutex_);
+        if (refused_)
+            all["refused"] = {
+                {"key", refused_->key}, {"value", refused_->value}, {"why", refused_->why}};
+    }
     // Paths of stores may hold bytes that are no UTF-8.
     return all.dump(-1, ' ', false, Json::error_handler_t::replace);
 }

@@ -52,7 +52,8 @@ void setxattr(fuse_req_t req, fuse_ino_t ino, const char* name, const char* valu
               } else if (flags != 0) {
                   return Error{EINVAL};
               }
-              return front_of(req).files.set_xattr(ino, name, {value, size}, mode);
+              return front_of(req).files.set_xattr(ino, name, {value, size}, mode,
+                                                   fuse_req_ctx(req)->uid);
           })));
 }
 
@@ -70,7 +71,7 @@ void listxattr(fuse_req_t req, fuse_ino_t ino, std::size_t size) {
 void removexattr(fuse_req_t req, fuse_ino_t ino, const char* name) {
     reply(req, stale_if_gone(checked("removexattr", [&]() -> Status {
               if (Status known = check_name(name); !known) return known;
-              return front_of(req).files.remove_xattr(ino, name);
+              return front_of(req).files.remove_xattr(ino, name, fuse_req_ctx(req)->uid);
           })));
 }
 

@@ -89,8 +89,10 @@ class Checking {
             faults_.push_back({Fault::Kind::unlisted, ino, inode->parent, inode->name});
             return;
         }
+        check_volume(*inode);
         if (inode->is_directory()) check_counts(*inode);
         if (inode->is_regular()) check_placement(*inode);
+        if (inode->is_symlink()) check_target(*inode);
     }
 
     void check_counts(const Inode& directory) {
@@ -101,6 +103,37 @@ class Checking {
                            .ino = directory.ino,
                            .entries = counts.entries,
                            .subdirectories = counts.subdirectories});
+    }
+
+    /// By where the inode is, and not by its directory's volume, which may be as wrong.
+    void check_volume(const Inode& inode) {
+        const Inode below = top_of(inode);
+        if (below.parent != kRootIno) return;  // it is not below the root at all
+        const Ino volume = below.is_directory() ? below.ino : kRootIno;
+        if (inode.volume != volume)
+            faults_.push_back(
+                {.kind = Fault::Kind::wrong_volume, .ino = inode.ino, .volume = volume});
+    }
+
+    /// The ancestor that is in the root; another where directories are not below it, or too deep.
+    Inode top_of(Inode inode) {
+        constexpr int kDeepest = 4096;
+        std::vector<Ino> way;
+        for (int depth = 0; inode.parent != kRootIno && depth < kDeepest; ++depth) {
+            const auto known = tops_.find(inode.parent);
+            const auto above = view_.directory(known == tops_.end() ? inode.parent : known->second);
+            if (!above) break;
+            way.push_back(inode.parent);
+            inode = *above;
+        }
+        for (const Ino directory : way) tops_[directory] = inode.ino;
+        return inode;
+    }
+
+    void check_target(const Inode& symlink) {
+        const auto target = view_.txn().find(view_.tables().xattrs, Key(symlink.ino));
+        if (!target || target->empty() || target->size() != symlink.size)
+            faults_.push_back({.kind = Fault::Kind::wrong_target, .ino = symlink.ino});
     }
 
     void check_placement(const Inode& file) {
@@ -123,6 +156,7 @@ class Checking {
 
     const View& view_;
     std::unordered_map<Ino, Counts> counts_;  ///< by directory, as its entries tell
+    std::unordered_map<Ino, Ino> tops_;       ///< by directory: top_of() it
     std::uint64_t directories_ = 0;
     Ino seen_ = 0;
     std::vector<Fault> faults_;
@@ -144,6 +178,23 @@ Status forget_damaged(Edit& edit, Ino ino) {
         if (Status removed = edit.remove_dentry(inode->parent, inode->name); !removed)
             return removed;
     return edit.forget(ino);
+}
+
+Status set_volume(Edit& edit, const Fault& fault) {
+    Result<Inode> inode = edit.inode(fault.ino);
+    if (!inode) return inode.error();
+    inode->volume = fault.volume;
+    return edit.put_inode(*inode);
+}
+
+/// The target is believed, if there is one.
+Status set_target_length(Edit& edit, Ino ino) {
+    Result<Inode> symlink = edit.inode(ino);
+    if (!symlink) return symlink.error();
+    const auto target = edit.txn().find(edit.tables().xattrs, Key(ino));
+    if (!target || target->empty()) return forget_damaged(edit, ino);
+    symlink->size = target->size();
+    return edit.put_inode(*symlink);
 }
 
 Status set_counts(Edit& edit, const Fault& fault) {
@@ -176,6 +227,10 @@ Status Namespace::mend(const Fault& fault) {
             case Fault::Kind::wrong_total:
                 return edit.count_directories(static_cast<int>(fault.entries) -
                                               static_cast<int>(edit.directories()));
+            case Fault::Kind::wrong_volume:
+                return set_volume(edit, fault);
+            case Fault::Kind::wrong_target:
+                return set_target_length(edit, fault.ino);
             case Fault::Kind::stray:
                 return edit.forget(fault.ino);
             case Fault::Kind::damaged:

@@ -218,6 +218,8 @@ class Namespace {
             unlisted,      ///< an inode that no entry leads to
             wrong_counts,  ///< a directory: entries, subdirectories
             wrong_total,   ///< number of directories
+            wrong_volume,  ///< of an inode: not the top-level directory that it is below
+            wrong_target,  ///< a symlink: without target, or not as long as that
             stray,         ///< a record, xattr or mark of an inode that is not there
             damaged,       ///< attributes or record do not decode
         };
@@ -226,6 +228,7 @@ class Namespace {
         Ino parent = 0;                                 ///< of the entry
         std::string name{};                             ///< of the entry
         std::uint64_t entries = 0, subdirectories = 0;  ///< as they should be; wrong_total: all
+        std::uint64_t volume = 0;                       ///< as it should be
     };
     /// Looks through all tables. For fsck: nothing else may use the namespace meanwhile. Errors:
     /// EIO - the database cannot be read.

@@ -342,7 +342,13 @@ std::uint64_t Arena::generation(std::uint32_t slab) const {
 
 void Arena::set_slab_listener(SlabListener listener) {
     listener_ = std::move(listener);
-    for (const auto& slab : slabs_) listener_(slab->memory.mapping.bytes());
+    for (const auto& region : memory()) listener_(region);
+}
+
+std::vector<std::span<std::byte>> Arena::memory() const {
+    std::vector<std::span<std::byte>> all;
+    for (const auto& slab : slabs_) all.push_back(slab->memory.mapping.bytes());
+    return all;
 }
 
 }  // namespace kvfs

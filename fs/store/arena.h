@@ -118,6 +118,8 @@ class Arena {
     /// Set once, before the first allocation.
     using SlabListener = std::function<void(std::span<std::byte> memory)>;
     void set_slab_listener(SlabListener listener);
+    /// Of every slab; the addresses are fixed.
+    std::vector<std::span<std::byte>> memory() const;
 
     ~Arena();
     Arena(const Arena&) = delete;

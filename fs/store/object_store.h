@@ -127,6 +127,11 @@ class ObjectStore {
     /// as a whole. Errors: ENOENT, with a sentence - it has; what the file system says.
     virtual Status present() { return {}; }
 
+    /// Whether it is being emptied: what set_draining() was told last, by an earlier daemon too.
+    virtual bool draining() const = 0;
+    /// Errors: it is not remembered.
+    virtual Status set_draining(bool on) = 0;
+
     /// Errors: ENOENT.
     virtual Result<ObjectExtent> extent(ObjectId id) = 0;
 

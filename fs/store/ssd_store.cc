@@ -313,6 +313,25 @@ Status SsdStore::present() {
     return errno_error(identity);
 }
 
+// In the directory itself: what is drained there is drained whichever daemon, with whichever names,
+// has it next.
+bool SsdStore::draining() const {
+    return ::access((impl_->directory().path + "/draining").c_str(), F_OK) == 0;
+}
+
+Status SsdStore::set_draining(bool on) {
+    const std::string& directory = impl_->directory().path;
+    const std::string mark = directory + "/draining";
+    if (on) {
+        const UniqueFd file(::open(mark.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+        if (!file) return errno_error(mark);
+    } else if (::unlink(mark.c_str()) != 0 && errno != ENOENT) {
+        return errno_error(mark);
+    }
+    const UniqueFd folder(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    return folder && ::fsync(folder.get()) == 0 ? Status{} : errno_error(directory);
+}
+
 Result<ObjectExtent> SsdStore::extent(ObjectId id) { return extent_of(impl_->files().path_of(id)); }
 
 Result<std::vector<std::string>> SsdStore::leftovers() { return impl_->files().leftovers(); }

@@ -12,6 +12,7 @@ namespace kvfs {
 ///
 ///     DIR/kvfs.json              format version and the store's uid
 ///     DIR/lock                   flock'ed by the daemon that uses the directory
+///     DIR/draining               there while the store is being drained
 ///     DIR/objects/hh/hh/<id>     exactly the file's bytes; <id>: 16 hex digits; hh/hh: the two
 ///                                bytes before its last one, so that 256 files share a directory
 ///     DIR/tmp/                   being written, or to be unlinked; emptied at start
@@ -54,6 +55,8 @@ class SsdStore final : public ObjectStore {
     Status remove(ObjectId id) override;
     Status scan(const std::function<bool(ObjectId, const ObjectLabel&)>& visit) override;
     Status present() override;
+    bool draining() const override;
+    Status set_draining(bool on) override;
     Result<ObjectExtent> extent(ObjectId id) override;
     Result<std::vector<std::string>> leftovers() override;
     std::uint64_t capacity() const override;

@@ -368,3 +368,12 @@ STORE_TEST(says_who_it_is_and_what_it_may_hold) {
     for (const std::uint64_t size : {0, 1, 4096, 4097, 1'000'000})
         cr_expect_geq(store.footprint(size), size);
 }
+
+STORE_TEST(what_is_told_of_draining_is_kept) {
+    cr_expect_not(store.draining());
+    cr_expect(store.set_draining(false).ok());
+    cr_expect(store.set_draining(true).ok());
+    cr_expect(store.draining());
+    cr_expect(store.set_draining(false).ok());
+    cr_expect_not(store.draining());
+}

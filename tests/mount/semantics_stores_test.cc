@@ -1,8 +1,10 @@
 // SSD directories as a running daemon meets them: one goes, one is drained, one is damaged.
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -162,7 +164,7 @@ Test(semantics_stores, S7_a_drained_directory_can_be_taken_away) {
     cr_expect(drained.out == second_ssd() + ": drained\n", "%s", drained.out.c_str());
     cr_expect_eq(tier(second_ssd())["files"].get<int>(), 0);
     cr_expect(tier(second_ssd())["draining"].get<bool>());
-    cr_expect(kvfs_tool({"df", mounted->path()}).out.find("draining") != std::string::npos);
+    cr_expect(kvfs_tool({"df", mounted->path()}).out.find("drained") != std::string::npos);
     cr_expect(xattr_of(mounted->path(), "user.kvfs.drain") == second_ssd() + "\n");
     cr_expect(stats()["counters"]["drained_bytes"].get<std::uint64_t>() >= moved.size() * kSize);
     stdfs::remove_all(second_ssd());
@@ -174,6 +176,22 @@ Test(semantics_stores, S7_a_drained_directory_can_be_taken_away) {
                  "%s%s", out.str().c_str(), err.str().c_str());
     mounted->start();  // makes the directory anew
     expect_the_rest_serves({});
+}
+
+Test(semantics_stores, S7_a_drain_is_remembered_over_restarts_until_it_is_stopped) {
+    cr_assert_eq(kvfs_tool({"drain", mounted->path(), second_ssd()}).code, 0);
+    mounted->kill();
+    mounted->start();
+    cr_expect(tier(second_ssd())["draining"].get<bool>());
+    expect_the_rest_serves({});
+    cr_expect_eq(tier(second_ssd())["files"].get<int>(), 0);
+
+    cr_expect_eq(kvfs_tool({"drain", "--stop", "--socket", mounted->socket()}).code, 0);
+    mounted->stop();
+    mounted->start();
+    cr_expect_not(tier(second_ssd())["draining"].get<bool>());
+    for (int i = 200; i < 220; ++i) write_file(file(i), pattern(kSize, i));
+    cr_expect(eventually([] { return tier(second_ssd())["files"].get<int>() > 0; }));
 }
 
 Test(semantics_stores, draining_can_be_stopped) {
@@ -215,12 +233,142 @@ Test(semantics_stores, open_files_and_scratch_files_move_too) {
 Test(semantics_stores, what_cannot_be_drained_is_said) {
     const Outcome unknown = kvfs_tool({"drain", mounted->path(), "/nowhere"});
     cr_expect_eq(unknown.code, 1);
-    cr_expect(unknown.err.find("/nowhere: no SSD directory of this mount") != std::string::npos);
+    cr_expect(unknown.err.find("/nowhere: no SSD directory of this daemon") != std::string::npos);
     cr_expect_eq(kvfs_tool({"drain", mounted->path()}).code, 2);
     cr_expect_eq(kvfs_tool({"drain", mounted->path(), second_ssd()}).code, 0);
     const Outcome last = kvfs_tool({"drain", mounted->path(), mounted->ssd()});
     cr_expect_eq(last.code, 1);
-    cr_expect(last.err.find("the mount has no other") != std::string::npos, "%s", last.err.c_str());
+    cr_expect(last.err.find("is the only one that is not drained") != std::string::npos, "%s",
+              last.err.c_str());
+}
+
+namespace {
+
+void set_up_one() {
+    mount_up_with({.dram = "16MiB", .ssd_size = "64MiB"});
+    ::mkdir(mounted->path("kv").c_str(), 0755);
+}
+
+/// Waits until some directory has it.
+void await_on_ssd(int i) {
+    cr_assert(eventually(
+        [&] { return xattr_of(file(i), "user.kvfs.tier").find("ssd") != std::string::npos; }));
+}
+
+Outcome add_second(const std::string& more = "") {
+    return kvfs_tool({"add", mounted->path(), second_ssd() + more});
+}
+
+}  // namespace
+
+TestSuite(semantics_added_stores, .init = set_up_one, .fini = tear_down, .timeout = 120);
+
+Test(semantics_added_stores, S8_a_directory_that_is_added_takes_new_files_at_once) {
+    write_file(file(100), pattern(kSize, 100));
+    await_spilled(file(100));
+
+    const Outcome added = add_second(",size=64MiB");
+
+    cr_expect_eq(added.code, 0, "%s", added.err.c_str());
+    cr_expect(added.out == second_ssd() + ": added, 64 MiB, holds 0 files\n", "%s",
+              added.out.c_str());
+    cr_expect(added.err.find("kvfsd --ssd " + second_ssd() + ",size=64MiB") != std::string::npos);
+    cr_expect(xattr_of(mounted->path(), "user.kvfs.ssd") ==
+              mounted->ssd() + "\n" + second_ssd() + "\n");
+    for (int i = 0; i < kFiles; ++i) write_file(file(i), pattern(kSize, i));
+    for (int i = 0; i < kFiles; ++i) await_on_ssd(i);
+    cr_expect_gt(in_second().size(), 4);
+    cr_expect_eq(tier(second_ssd())["files"].get<std::size_t>(), in_second().size());
+    cr_expect_eq(kvfs_tool({"drain", mounted->path(), mounted->ssd()}).code, 0);
+    expect_the_rest_serves({});
+}
+
+Test(semantics_added_stores, S8_what_an_added_directory_has_is_there_again) {
+    cr_assert_eq(add_second().code, 0);
+    for (int i = 0; i < kFiles; ++i) write_file(file(i), pattern(kSize, i));
+    for (int i = 0; i < kFiles; ++i) await_on_ssd(i);
+    const auto away = in_second();
+    cr_assert(away.size() > 4 && away.size() < kFiles);
+    mounted->stop();
+    mounted->start();  // without it
+    for (const int i : away) cr_expect_lt(::open(file(i).c_str(), O_RDONLY), 0);
+    const std::string deleted = object_in_second(away.back());
+    cr_assert_eq(::unlink(file(away.back()).c_str()), 0);
+
+    const Outcome added = kvfs_tool({"add", "--socket", mounted->socket(), second_ssd()});
+
+    cr_expect_eq(added.code, 0, "%s", added.err.c_str());
+    cr_expect_eq(tier(second_ssd())["files"].get<std::size_t>(), away.size() - 1);
+    cr_expect_eq(tier(second_ssd())["used_bytes"].get<std::size_t>(), (away.size() - 1) * kSize);
+    write_file(file(away.back()), pattern(kSize, away.back()));
+    expect_the_rest_serves({});
+}
+
+Test(semantics_added_stores, what_cannot_be_added_is_refused_as_at_the_start) {
+    const std::string copy = mounted->scrap() + "/copy", plain = mounted->scrap() + "/plain";
+    stdfs::create_directories(second_ssd());
+    stdfs::create_directories(copy);
+    stdfs::copy(mounted->ssd() + "/kvfs.json", copy + "/kvfs.json");
+    write_file(plain, "");
+    const int lock = ::open((second_ssd() + "/lock").c_str(), O_RDWR | O_CREAT, 0600);
+    cr_assert_eq(::flock(lock, LOCK_EX), 0);
+    const struct {
+        std::string spec;
+        int code;
+        std::string says;
+    } cases[] = {
+        {second_ssd(), 1, "another kvfsd uses the SSD directory " + second_ssd()},
+        {mounted->ssd(), 1, mounted->ssd() + " is a directory of this kvfsd already"},
+        {mounted->ssd() + "/../ssd/", 1, mounted->ssd() + " is a directory of this kvfsd already"},
+        {mounted->path("kv"), 1, "lies in the mount point " + mounted->path()},
+        {copy, 1, "ssd:" + copy + " is a copy of ssd:" + mounted->ssd()},
+        {plain, 1, "the SSD directory " + plain + " is not a directory"},
+        {"/nowhere/at/all", 1, "the SSD directory /nowhere/at/all has no parent"},
+        {second_ssd() + ",sizes=4", 2, "unknown sub-option 'sizes=4'"},
+        {"", 2, "no directory given"},
+    };
+    for (const auto& one : cases) {
+        const Outcome refused = kvfs_tool({"add", mounted->path(), one.spec});
+        cr_expect_eq(refused.code, one.code, "%s", one.spec.c_str());
+        cr_expect(refused.err.find(one.says) != std::string::npos, "'%s' instead of '%s'",
+                  refused.err.c_str(), one.says.c_str());
+    }
+    cr_expect_eq(kvfs_tool({"add", mounted->path()}).code, 2);
+    cr_expect_eq(kvfs_tool({"add", second_ssd(), second_ssd()}).code, 1, "no mount");
+    cr_expect_eq(::setxattr(mounted->path().c_str(), "user.kvfs.ssd", "relative", 8, 0), -1);
+    cr_expect_eq(errno, EINVAL);
+    cr_expect_eq(
+        stats()["refused"]["why"].get<std::string>().find("'relative' is no absolute path"), 0);
+    ::close(lock);
+    cr_expect_eq(add_second().code, 0);
+    cr_expect_not(stats().contains("refused"));
+}
+
+Test(semantics_added_stores, S8_only_root_and_the_daemons_user_may_change_directories) {
+    if (::geteuid() != 0) cr_skip_test("needs root, to be somebody else");
+    cr_assert_eq(add_second().code, 0);
+    cr_assert_eq(::chmod(mounted->path().c_str(), 0777), 0);
+    cr_assert_eq(::chmod(stdfs::path(mounted->path()).parent_path().c_str(), 0755), 0);
+    const std::string second = second_ssd();  // it depends on the process
+    const pid_t other = ::fork();
+    if (other == 0) {
+        if (::setgid(4242) != 0 || ::setuid(4242) != 0) ::_exit(99);
+        const std::string root = mounted->path();
+        int bad = 0;
+        for (const char* name : {"user.kvfs.ssd", "user.kvfs.drain"}) {
+            const int done = ::setxattr(root.c_str(), name, second.data(), second.size(), 0);
+            if (done == 0 || errno != EPERM) bad |= 1;
+        }
+        if (::removexattr(root.c_str(), "user.kvfs.drain") == 0 || errno != EPERM) bad |= 2;
+        const Outcome by_socket =
+            kvfs_tool({"drain", "--socket", mounted->socket(), "--no-wait", second});
+        if (by_socket.code != 1 || by_socket.err.find("only root") == std::string::npos) bad |= 4;
+        ::_exit(bad);
+    }
+    int status = 0;
+    ::waitpid(other, &status, 0);
+    cr_expect_eq(WEXITSTATUS(status), 0, "%d", WEXITSTATUS(status));
+    cr_expect_not(tier(second_ssd())["draining"].get<bool>());
 }
 
 namespace {

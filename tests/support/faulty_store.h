@@ -125,6 +125,8 @@ class FaultyStore final : public ObjectStore {
         return gone_ ? Status(Error{ENOENT, "the store is gone"}) : Status{};
     }
     Result<ObjectExtent> extent(ObjectId id) override { return below_->extent(id); }
+    bool draining() const override { return below_->draining(); }
+    Status set_draining(bool on) override { return below_->set_draining(on); }
     std::uint64_t capacity() const override { return below_->capacity(); }
 
   private:

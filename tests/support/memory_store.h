@@ -1,5 +1,6 @@
 #pragma once
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -86,6 +87,11 @@ class MemoryStore final : public ObjectStore {
         return ObjectExtent{size, size, found->second.label.mtime_ns};
     }
 
+    bool draining() const override { return draining_; }
+    Status set_draining(bool on) override {
+        draining_ = on;
+        return {};
+    }
     std::uint64_t capacity() const override { return capacity_; }
 
   private:
@@ -115,6 +121,7 @@ class MemoryStore final : public ObjectStore {
 
     const std::uint64_t capacity_;
     const std::uint64_t uid_;
+    std::atomic<bool> draining_ = false;
     Mutex mutex_;
     std::map<ObjectId, Object> objects_ GUARDED_BY(mutex_);
     Worker worker_{"memory-store"};  ///< last: its thread uses the members above

@@ -233,6 +233,80 @@ Test(cache_stores, readers_and_writers_go_on_while_one_is_drained) {
     cr_expect_eq(wrong.load(), 0);
 }
 
+// ---- adding
+// --------------------------------------------------------------------------------------
+
+namespace {
+
+std::unique_ptr<MemoryStore> another(std::uint64_t bytes, std::uint64_t uid) {
+    return std::make_unique<MemoryStore>(bytes, uid);
+}
+
+}  // namespace
+
+Test(cache_stores, one_that_is_added_takes_its_part_of_new_files) {
+    auto& on = stores_of({64 * kMiB});
+    for (ObjectId id = 1; id <= 20; ++id) on.store_file(id, kMiB);
+    on.cache->add_store(another(64 * kMiB, 2), {});
+    for (ObjectId id = 21; id <= 60; ++id) on.store_file(id, kMiB);
+    cr_expect_eq(tier(on, 1).files, 30);
+    for (ObjectId id = 1; id <= 60; ++id) cr_expect(on.intact(id, kMiB));
+    cr_expect_eq(on.cache->may_add(*another(kMiB, 2)).error().code, EEXIST);
+}
+
+Test(cache_stores, there_is_a_most_that_can_be_added) {
+    auto& on = stores_of({64 * kMiB});
+    for (std::uint64_t uid = 2; uid <= Cache::kStoresMax; ++uid)
+        on.cache->add_store(another(kMiB, uid), {});
+    cr_expect_eq(on.cache->may_add(*another(kMiB, 1000)).error().code, E2BIG);
+}
+
+Test(cache_stores, what_an_added_one_held_is_counted_unless_it_is_gone) {
+    auto& on = stores_of({64 * kMiB});
+    const ObjectId here = 1, deleted = 2, unlinked = 3;
+    for (const ObjectId id : {here, unlinked})
+        cr_assert(on.catalog.save_object(id, {.store_uid = 2, .size = kMiB}).ok());
+    ObjectRecord record = *on.catalog.find_object(unlinked);
+    record.unlinked = true;
+    cr_assert(on.catalog.save_object(unlinked, record).ok());
+
+    on.cache->add_store(another(64 * kMiB, 2), {{here, kMiB}, {deleted, kMiB}, {unlinked, kMiB}});
+
+    cr_expect_eq(tier(on, 1).files, 1);
+    cr_expect_eq(tier(on, 1).used, kMiB);
+    cr_expect(on.cache->unlinked(unlinked));  // who unlinks it gets to the cache only now
+    cr_expect_eq(tier(on, 1).files, 1);
+    cr_expect_eq(tier(on, 1).used, kMiB);
+}
+
+Test(cache_stores, writers_and_readers_go_on_while_stores_are_added) {
+    auto& on = stores_of({8 * kMiB});
+    std::atomic<bool> over = false;
+    std::atomic<ObjectId> next = 1;
+    std::atomic<unsigned> wrong = 0;
+    std::vector<std::thread> threads;
+    for (int writer = 0; writer < 2; ++writer)
+        threads.emplace_back([&] {
+            while (!over) on.store_file(next++, kOdd);
+        });
+    threads.emplace_back([&] {
+        for (ObjectId id = 1; !over; id = id % next + 1) {
+            const auto bytes = on.read_file(id, kOdd);
+            if (!bytes.empty() && bytes != CacheFixture::bytes(id, kOdd)) ++wrong;
+        }
+    });
+    for (std::uint64_t uid = 2; uid <= 20; ++uid) {
+        const ObjectId seen = next;
+        on.cache->add_store(another(2 * kMiB, uid), {});
+        cr_expect(on.cache->drain(tier(on, uid % 2).name, uid % 4 < 2).ok());
+        cr_expect(eventually([&] { return next > seen + 10; }), "writers stand still");
+    }
+    over = true;
+    for (auto& thread : threads) thread.join();
+    cr_expect_eq(wrong.load(), 0);
+    cr_expect_gt(on.cache->counters().store_evictions.load(), 0);
+}
+
 // ---- the scrub
 // ------------------------------------------------------------------------------------
 

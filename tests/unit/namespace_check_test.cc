@@ -143,6 +143,45 @@ Test(namespace_check, the_number_of_directories_is_set_right) {
     cr_expect_eq(names->counts().directories, 2);
 }
 
+Test(namespace_check, volumes_are_set_by_where_things_are) {
+    const Ino deep = make_folder(make_folder(folder_ino, "a"), "b");
+    const Ino link = make(deep, "link", symlink_to("x"));
+    make(kRootIno, "link", symlink_to("x"));
+    cr_assert(check().empty());
+    damage([&](Edit& edit) {
+        for (const Ino ino : {deep, link}) {  // the link's directory is as wrong as the link
+            Inode inode = *edit.inode(ino);
+            inode.volume = 999;
+            if (Status put = edit.put_inode(inode); !put) return put;
+        }
+        return Status{};
+    });
+    cr_expect_eq(check().size(), 2);
+    expect_found_and_mended(Fault::Kind::wrong_volume, deep);
+    cr_expect_eq(get(deep).volume, folder_ino);
+    cr_expect_eq(get(link).volume, folder_ino);
+}
+
+Test(namespace_check, a_symlink_without_its_target_goes) {
+    const Ino link = make(folder_ino, "link", symlink_to("target"));
+    damage([&](Edit& edit) { return edit.write().remove(edit.tables().xattrs, Key(link)); });
+    expect_found_and_mended(Fault::Kind::wrong_target, link);
+    cr_expect_eq(code(names->lookup(folder_ino, "link")), ENOENT);
+    cr_expect_eq(get(folder_ino).size, 2);
+}
+
+Test(namespace_check, a_symlink_is_as_long_as_its_target) {
+    const Ino link = make(folder_ino, "link", symlink_to("target"));
+    damage([&](Edit& edit) {
+        Inode inode = *edit.inode(link);
+        inode.size = 60;
+        return edit.put_inode(inode);
+    });
+    expect_found_and_mended(Fault::Kind::wrong_target, link);
+    cr_expect_eq(get(link).size, 6);
+    cr_expect_eq(*names->symlink_target(link), "target");
+}
+
 Test(namespace_check, a_record_of_no_inode_goes_and_hides_no_other) {
     damage([](Edit& edit) { return edit.put_placement(hole_ino, {.store_uid = 7, .size = 1}); });
     std::size_t seen = 0;

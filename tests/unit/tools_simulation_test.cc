@@ -175,6 +175,7 @@ Test(tools_simulation, two_tiers_hit_what_either_has_and_write_what_is_new_to_ss
     cr_expect_eq(result.dram_hits, 1);
     cr_expect_eq(result.written, 5);
     cr_expect_eq(simulate(trace, "lru", {.ssd = 4}).dram_hits, 0);
+    cr_expect_eq(simulate(trace, "lru", {.dram = 4, .ssd = 1}).hits, 5, "SSD has not all of DRAM");
     cr_expect_eq(simulate(trace, "belady", {.dram = 2, .ssd = 4}).hits, 5);
 }
 
@@ -204,6 +205,14 @@ Test(tools_simulation, sizes_of_tiers_are_bytes_and_the_csv_has_all_figures) {
     std::getline(csv, row);
     cr_expect_eq(std::ranges::count(header, ','), std::ranges::count(row, ','));
     cr_expect(row.starts_with("lru,2,3,"), "%s", row.c_str());
+    std::istringstream names(header), values(row);
+    for (std::string name, value; std::getline(names, name, ',');) {
+        std::getline(values, value, ',');
+        if (name == "policy" || !rows[0].contains(name)) continue;
+        cr_expect_float_eq(std::stod(value), rows[0][name].get<double>(), 1e-6, "%s: %s",
+                           name.c_str(), value.c_str());
+    }
+    cr_expect(rows[0]["dram_hit_ratio"] != rows[0]["prefix_hit_ratio"]);
     cr_expect_not(std::getline(csv, more));
     std::filesystem::remove(file);
 }
@@ -225,7 +234,7 @@ Test(tools_simulation, what_cannot_be_meant_is_refused_with_a_sentence) {
         {{"-", "--bytes-per-token", "0"}, 2, "a token takes some"},
         {{"-", "--plot", "x.gif"}, 2, "ends in .png, .svg or .pdf"},
         {{"-", "--csv", "/nowhere/x.csv"}, 1, "/nowhere/x.csv"},
-        {{"-", "--plot", "/nowhere/x.svg"}, 1, "plot"},
+        {{"-", "--plot", "/nowhere/x.svg"}, 1, "/nowhere/x.svg: the plot cannot be written there"},
         {{"/nowhere.jsonl"}, 1, "/nowhere.jsonl"},
         {{"/"}, 1, "/: "},
     };
@@ -266,6 +275,34 @@ Test(tools_simulation, an_odd_trace_gets_a_sentence) {
         cr_expect(mentions(outcome.err, one.says), "'%s' instead of '%s'", outcome.err.c_str(),
                   one.says);
     }
+}
+
+Test(tools_simulation, gaps_repeated_empty_and_huge_requests_are_simulated_as_they_are) {
+    std::string ids = "0";
+    for (int i = 1; i < 100'000; ++i) ids += "," + std::to_string(i);
+    const std::string last = "18446744073709551615";
+    const std::string trace = line("7, 9000000000, " + last) + "\n" + line("") +
+                              line("7, 9000000000, " + last) + line(ids, 51'200'000) +
+                              line(ids, 51'200'000);
+    for (const char* policy : {"lru", "s3fifo", "kvfs", "belady"}) {
+        const Outcome outcome =
+            simulate_with({"-", "--policy", policy, "--blocks", "300000", "--json"}, trace);
+        cr_assert_eq(outcome.code, 0, "%s", outcome.err.c_str());
+        // 7 is a block of both prompts, and has another one before it in the second.
+        cr_expect(mentions(outcome.err, "2 blocks have another one before them"), "%s",
+                  outcome.err.c_str());
+        const auto rows = nlohmann::json::parse(outcome.out);
+        const double hits = 3 + 0 + 100'000;
+        cr_expect_float_eq(rows[0]["prefix_hit_ratio"].get<double>(), hits / 200'006, 1e-9, "%s",
+                           policy);
+    }
+}
+
+Test(tools_simulation, what_simulations_do_not_need_may_be_missing) {
+    const Outcome outcome = simulate_with(
+        {"-", "--policy", "lru", "--blocks", "9", "--json"},
+        R"({"timestamp": 0.5, "input_length": 32, "type": "chat", "hash_ids": [1, 2]})");
+    cr_assert_eq(outcome.code, 0, "%s", outcome.err.c_str());
 }
 
 Test(tools_simulation, made_up_services_are_the_same_for_the_same_seed_and_can_be_traces) {

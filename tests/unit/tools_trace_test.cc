@@ -54,6 +54,24 @@ Test(tools_trace, a_request_may_have_no_blocks_and_ids_may_have_gaps) {
     cr_expect_eq(large->hash_ids.back(), UINT64_MAX);
 }
 
+Test(tools_trace, lengths_may_be_written_as_fractions_and_the_output_may_be_left_out) {
+    const auto request =
+        parse_request(R"({"timestamp": 1.25, "input_length": 1024.0, "hash_ids": [1, 2]})");
+
+    cr_assert(request.ok());
+    cr_expect_eq(request->input_tokens, 1024);
+    cr_expect_eq(request->output_tokens, 0);
+}
+
+Test(tools_trace, a_line_without_end_is_refused_and_not_read) {
+    std::istringstream in(kGood + "\n[" + std::string(70 << 20, '1'));
+
+    const auto requests = read_trace(in, "some.jsonl", 0);
+
+    cr_assert(!requests.ok());
+    expect_text(requests.error().what, "some.jsonl:2: line is too long to be a request");
+}
+
 Test(tools_trace, a_damaged_line_is_refused_with_its_reason) {
     struct Case {
         const char* line;
@@ -74,7 +92,9 @@ Test(tools_trace, a_damaged_line_is_refused_with_its_reason) {
          "input_length"},
         {R"({"timestamp": 1, "input_length": 9999999999, "output_length": 1, "hash_ids": []})",
          "input_length"},
-        {R"({"timestamp": 1, "input_length": 1, "hash_ids": []})", "output_length"},
+        {R"({"timestamp": 1, "input_length": 1, "output_length": "1", "hash_ids": []})",
+         "output_length"},
+        {R"({"timestamp": 1, "input_length": 1.5, "output_length": 1, "hash_ids": []})", "1.5"},
         {R"({"timestamp": 1, "input_length": 1, "output_length": 1})", "hash_ids"},
         {R"({"timestamp": 1, "input_length": 1, "output_length": 1, "hash_ids": 3})", "hash_ids"},
         {R"({"timestamp": 1, "input_length": 1, "output_length": 1, "hash_ids": ["a"]})", "\"a\""},
