@@ -257,6 +257,7 @@ Result<gm_job*> Context::load(std::span<gm_file* const> files, std::span<const F
 Result<gm_job*> Context::save(gm_file& file, const FileRanges& ranges, const gm_opts& opts) {
     auto plan = make_plan(std::span(&ranges, 1));
     if (!plan) return plan.error();
+    if (overlaps_in_file(*plan)) return Error{EINVAL, "two ranges overlap in the file"};
     auto job = std::make_shared<Job>(Job::Kind::save, std::move(*plan));
     job->files.resize(1);
     job->files[0].version = file.version;
@@ -264,8 +265,7 @@ Result<gm_job*> Context::save(gm_file& file, const FileRanges& ranges, const gm_
     if (Status begun = file.draft->begin_save(); !begun) return begun.error();
     job->on_end = [draft = file.draft](gm_status status) { draft->end_save(status); };
     auto started = start(job, opts);
-    // A draft that a save could not even be started for is no longer one to publish.
-    if (!started) file.draft->end_save(GM_EINVAL);
+    if (!started) file.draft->end_save(GM_OK);  // it was none
     return started;
 }
 
@@ -281,7 +281,7 @@ Result<gm_job*> Context::commit(gm_file& file) {
     if (started)
         draft->commit(job);
     else
-        draft->close();
+        draft->give_up_commit();
     return started;
 }
 

@@ -105,6 +105,8 @@ Result<Plan> make_plan(std::span<const FileRanges> files) {
             if (range.file_off > file.file_size || range.len > file.file_size - range.file_off) {
                 plan.too_short.emplace_back(index, group);
             } else if (range.len > 0) {
+                if (range.dst == 0)
+                    return Error{EINVAL, "range " + std::to_string(index) + ": dst is NULL"};
                 const PlannedRange next{range.file_off, range.len, range.dst, index, group};
                 in_order = in_order &&
                            (plan.ranges.size() == first || !comes_before(next, plan.ranges.back()));
@@ -117,6 +119,22 @@ Result<Plan> make_plan(std::span<const FileRanges> files) {
     }
     plan.first_piece.push_back(static_cast<std::uint32_t>(plan.pieces.size()));
     return plan;
+}
+
+bool overlaps_in_file(const Plan& plan) {
+    struct Part {
+        std::uint64_t begin;
+        std::uint64_t end;
+    };
+    std::vector<Part> parts;
+    parts.reserve(plan.pieces.size());
+    for (const Piece& piece : plan.pieces)
+        parts.push_back({piece.file_off, piece.file_off + piece.length});
+    const auto before = [](const Part& a, const Part& b) { return a.begin < b.begin; };
+    // Of one group they are in order.
+    if (plan.groups.size() > 1) std::sort(parts.begin(), parts.end(), before);
+    const auto meets = [](const Part& a, const Part& b) { return b.begin < a.end; };
+    return std::adjacent_find(parts.begin(), parts.end(), meets) != parts.end();
 }
 
 std::vector<std::pair<std::uint32_t, ChunkRead>> cut_at_chunks(const Plan& plan,

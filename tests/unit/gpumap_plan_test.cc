@@ -45,7 +45,7 @@ Test(gpumap_plan, another_group_keeps_pieces_apart) {
 }
 
 Test(gpumap_plan, ranges_in_any_order_are_sorted_by_group_and_offset) {
-    const Plan plan = plan_of({{50, 10, 0, 7, 0}, {20, 10, 520, 2, 0}, {10, 10, 510, 2, 0}}, 100);
+    const Plan plan = plan_of({{50, 10, 1, 7, 0}, {20, 10, 520, 2, 0}, {10, 10, 510, 2, 0}}, 100);
 
     cr_assert_eq(plan.groups.size(), 2);
     cr_expect_eq(plan.groups[0], 2);
@@ -59,7 +59,7 @@ Test(gpumap_plan, ranges_in_any_order_are_sorted_by_group_and_offset) {
 
 Test(gpumap_plan, what_lies_beyond_the_file_is_too_short) {
     const Plan plan =
-        plan_of({{90, 11, 0, 0, 0}, {UINT64_MAX, 2, 0, 0, 0}, {90, 10, 0, 0, 0}}, 100);
+        plan_of({{90, 11, 1, 0, 0}, {UINT64_MAX, 2, 1, 0, 0}, {90, 10, 1, 0, 0}}, 100);
 
     cr_assert_eq(plan.too_short.size(), 2);
     cr_expect_eq(plan.too_short[0].first, 0);
@@ -76,13 +76,16 @@ Test(gpumap_plan, empty_ranges_make_groups_but_no_pieces) {
 }
 
 Test(gpumap_plan, wrong_groups_and_addresses_are_refused) {
-    const gm_range wrong_group{0, 1, 0, GM_ALL_GROUPS, 0};
+    const gm_range wrong_group{0, 1, 1, GM_ALL_GROUPS, 0};
     const gm_range wraps{0, 2, UINT64_MAX, 0, 0};
     const FileRanges first{100, {&wrong_group, 1}};
+    const gm_range null{0, 1, 0, 0, 0};
     const FileRanges second{100, {&wraps, 1}};
+    const FileRanges third{100, {&null, 1}};
 
     cr_expect_not(make_plan(std::span(&first, 1)).ok());
     cr_expect_not(make_plan(std::span(&second, 1)).ok());
+    cr_expect_not(make_plan(std::span(&third, 1)).ok());
 }
 
 Test(gpumap_plan, files_have_their_own_pieces) {
@@ -103,7 +106,7 @@ Test(gpumap_plan, a_chunk_is_read_once_for_all_groups_that_want_some_of_it) {
     std::vector<gm_range> ranges;
     for (std::uint64_t b = 0; b < 4; ++b) {
         for (std::uint32_t l = 0; l < 4; ++l)
-            ranges.push_back({b * kMiB + l * kMiB / 4, kMiB / 4, l * 4 * kMiB + b * kMiB, l, 0});
+            ranges.push_back({b * kMiB + l * kMiB / 4, kMiB / 4, (l * 4 + b + 1) * kMiB, l, 0});
     }
     const Plan plan = plan_of(ranges, 4 * kMiB);
 
@@ -121,7 +124,7 @@ Test(gpumap_plan, a_chunk_is_read_once_for_all_groups_that_want_some_of_it) {
 }
 
 Test(gpumap_plan, the_end_of_a_file_is_read_chunk_by_chunk) {
-    const Plan plan = plan_of({{0, 10 * kMiB, 0, 0, 0}}, 10 * kMiB);
+    const Plan plan = plan_of({{0, 10 * kMiB, kMiB, 0, 0}}, 10 * kMiB);
 
     std::vector<std::uint32_t> chunks;
     for (const auto& [group, read] : cut_at_chunks(plan, 0)) chunks.push_back(read.chunks);
@@ -135,7 +138,7 @@ Test(gpumap_plan, paged_layers_are_in_order_of_group_and_file) {
     for (std::uint64_t b = 0; b < 50; ++b) {
         for (std::uint32_t l = 0; l < 4; ++l) {
             const std::uint64_t block = l == 2 ? 49 - b : b;
-            ranges.push_back({(block * 4 + l) * 10, 10, (block * 4 + l) * 100, l * 7, 0});
+            ranges.push_back({(block * 4 + l) * 10, 10, (block * 4 + l + 1) * 100, l * 7, 0});
         }
     }
     const Plan plan = plan_of(ranges, 2000);
@@ -153,7 +156,7 @@ Test(gpumap_plan, paged_layers_are_in_order_of_group_and_file) {
 }
 
 Test(gpumap_plan, reads_are_cut_at_chunks_and_parts_do_not_cross_them) {
-    const Plan plan = plan_of({{kMiB - 10, 5 * kMiB, 0, 0, 0}}, 8 * kMiB);
+    const Plan plan = plan_of({{kMiB - 10, 5 * kMiB, kMiB, 0, 0}}, 8 * kMiB);
 
     const auto reads = cut_at_chunks(plan, 0);
 
@@ -178,7 +181,7 @@ Test(gpumap_plan, copies_are_cut_where_segments_are) {
     lease.size = 150;
     lease.segments.push_back({0, first.data(), 100, nullptr});
     lease.segments.push_back({100, second.data(), 50, nullptr});
-    const Plan plan = plan_of({{90, 20, 5000, 1, 0}, {0, 10, 0, 2, 0}}, 150);
+    const Plan plan = plan_of({{90, 20, 5000, 1, 0}, {0, 10, 1, 2, 0}}, 150);
 
     std::vector<Copy> copies;
     cut_at_segments(plan, 0, lease,
