@@ -139,10 +139,7 @@ gm_status gm_file_open(gm_ctx* ctx, const char* path, uint32_t flags, gm_file** 
         if ((flags & GM_CREATE) != 0) {
             if (size == nullptr || *size == 0)
                 return invalid("gm_file_open: GM_CREATE needs a size");
-            auto draft = ctx->context->create(path, *size, (flags & GM_MAKE_DIRS) != 0);
-            if (!draft) return fail(draft.error());
-            *file = *draft;
-            return gm_status{GM_OK};
+            return gm_file_create(ctx, path, nullptr, flags & GM_MAKE_DIRS, *size, file);
         }
         gm_stat stat{};
         const gm_status status = gm_file_open_many(ctx, &path, 1, file, &stat);
@@ -150,6 +147,22 @@ gm_status gm_file_open(gm_ctx* ctx, const char* path, uint32_t flags, gm_file** 
         if (stat.status != GM_OK)
             return fail(stat.status, std::string(path) + ": " + gm_strerror(stat.status));
         if (size != nullptr) *size = stat.size;
+        return gm_status{GM_OK};
+    });
+}
+
+gm_status gm_file_create(gm_ctx* ctx, const char* path, const char* parent, uint32_t flags,
+                         uint64_t size, gm_file** file) {
+    return guarded(ctx, [&] {
+        if (ctx == nullptr || path == nullptr || file == nullptr)
+            return invalid("gm_file_create: an argument is NULL");
+        *file = nullptr;
+        if ((flags & ~GM_MAKE_DIRS) != 0) return invalid("gm_file_create: unknown flags");
+        if (size == 0) return invalid("gm_file_create: a file without bytes");
+        const auto draft = ctx->context->create(path, parent != nullptr ? parent : "", size,
+                                                (flags & GM_MAKE_DIRS) != 0);
+        if (!draft) return fail(draft.error());
+        *file = *draft;
         return gm_status{GM_OK};
     });
 }

@@ -223,9 +223,10 @@ gm_file* Context::add_file(FileVersion version) {
     return handle;
 }
 
-Result<gm_file*> Context::create(std::string_view path, std::uint64_t size, bool make_directories) {
+Result<gm_file*> Context::create(std::string_view path, std::string_view parent, std::uint64_t size,
+                                 bool make_directories) {
     if (Status connected = check_connected(); !connected) return connected.error();
-    auto lease = daemon_->draft(relative(path), size, mode_, make_directories);
+    auto lease = daemon_->draft(relative(path), relative(parent), size, mode_, make_directories);
     if (!lease) {
         Status connected = check_connected();
         return connected ? lease.error() : connected.error();

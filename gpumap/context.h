@@ -59,7 +59,9 @@ class Context {
                                          std::vector<FileVersion>* versions);
     Status set(const char* path, const char* key, const char* value);
     gm_file* add_file(FileVersion version);
-    Result<gm_file*> create(std::string_view path, std::uint64_t size, bool make_directories);
+    /// See gm_file_create.
+    Result<gm_file*> create(std::string_view path, std::string_view parent, std::uint64_t size,
+                            bool make_directories);
     void close_file(gm_file* file);
 
     /// Starts jobs. Errors: EINVAL, EAGAIN, ENOTCONN.

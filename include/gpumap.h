@@ -190,6 +190,17 @@ GM_API gm_status gm_file_open(gm_ctx* ctx, const char* path, uint32_t flags, gm_
                               uint64_t* size);
 
 /**
+ * As gm_file_open with GM_CREATE, for a block that is of use only together with the one before it
+ * in its prompt: `parent` is the path of that one's file. The cache then knows what builds on what
+ * when it has to choose what goes. `flags`: 0 or GM_MAKE_DIRS; `size`: bytes, at least 1.
+ *
+ * `parent` is looked up now, and only a hint: NULL, "", what is no path, and a file that is not
+ * there or not for this user to read, are all the same as none, and no error.
+ */
+GM_API gm_status gm_file_create(gm_ctx* ctx, const char* path, const char* parent, uint32_t flags,
+                                uint64_t size, gm_file** file);
+
+/**
  * Opens `n` files to load from in one exchange with the daemon. `files[i]` becomes NULL where
  * `stats[i].status` is not GM_OK. `stats` may be NULL.
  * Returns GM_OK also when some are missing. Errors: as gm_lookup, and then no file is open.
@@ -294,8 +305,8 @@ GM_API gm_status gm_prefetch_many(gm_ctx* ctx, gm_file* const* files, const uint
 
 /**
  * Starts to copy device memory into `n` ranges of a draft. Otherwise as gm_prefetch; ranges that
- * overlap in the file are GM_EINVAL. Where those of two saves do that run at a time, it is undefined
- * whose bytes remain. Bytes that no save writes are undefined.
+ * overlap in the file are GM_EINVAL. Where those of two saves do that run at a time, it is
+ * undefined whose bytes remain. Bytes that no save writes are undefined.
  */
 GM_API gm_status gm_save(gm_file* file, const gm_range* ranges, uint32_t n, const gm_opts* opts,
                          gm_job** job);
