@@ -1,5 +1,9 @@
 #include <criterion/criterion.h>
 
+#include <algorithm>
+#include <random>
+#include <tuple>
+
 #include "fs/base/crc32c.h"
 #include "gpumap/plan.h"
 
@@ -153,6 +157,47 @@ Test(gpumap_plan, paged_layers_are_in_order_of_group_and_file) {
     }
     cr_expect_eq(plan.groups[3], 21);
     cr_expect_eq(plan.group_pieces[2], 50);
+}
+
+Test(gpumap_plan, any_ranges_of_any_files_are_in_order_and_keep_their_numbers) {
+    for (std::uint64_t seed = 1; seed <= 300; ++seed) {
+        std::mt19937_64 random(seed);
+        std::vector<std::vector<gm_range>> ranges(1 + random() % 3);
+        std::vector<FileRanges> files;
+        struct Wanted {
+            std::size_t file;
+            gm_range range;
+            std::uint32_t index;
+        };
+        std::vector<Wanted> wanted;
+        std::uint32_t index = 0;
+        const std::uint64_t groups = 1 + random() % 12;
+        for (std::size_t f = 0; f < ranges.size(); ++f) {
+            for (std::uint64_t n = random() % 30; n > 0; --n, ++index) {
+                // Some are empty, and some beyond the file.
+                const gm_range range{random() % 1100, random() % 4 * 10, 1 + random() % 5000,
+                                     static_cast<std::uint32_t>(random() % groups * 7), 0};
+                ranges[f].push_back(range);
+                if (range.len > 0 && range.file_off + range.len <= 1000)
+                    wanted.push_back({f, range, index});
+            }
+            files.push_back({1000, ranges[f]});
+        }
+        std::stable_sort(wanted.begin(), wanted.end(), [](const Wanted& a, const Wanted& b) {
+            return std::tie(a.file, a.range.group, a.range.file_off) <
+                   std::tie(b.file, b.range.group, b.range.file_off);
+        });
+
+        const auto plan = make_plan(files);
+
+        cr_assert(plan.ok(), "seed %lu", seed);
+        cr_assert_eq(plan->ranges.size(), wanted.size(), "seed %lu", seed);
+        for (std::size_t i = 0; i < wanted.size(); ++i) {
+            cr_assert_eq(plan->ranges[i].index, wanted[i].index, "seed %lu", seed);
+            cr_assert_eq(plan->ranges[i].device, wanted[i].range.dst, "seed %lu", seed);
+            cr_assert_eq(plan->groups[plan->ranges[i].group], wanted[i].range.group);
+        }
+    }
 }
 
 Test(gpumap_plan, reads_are_cut_at_chunks_and_parts_do_not_cross_them) {
