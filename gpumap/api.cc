@@ -54,16 +54,15 @@ const char* gm_strerror(gm_status status) {
         "file was replaced", "not supported",     "access denied",   "no room in the cache",
         "daemon is gone"};
     if (status == GM_PENDING) return "pending";
-    const int index = -status;
-    return status <= 0 && index < static_cast<int>(std::size(names)) ? names[index]
-                                                                     : "unknown status";
+    constexpr int kNames = std::size(names);
+    return status <= 0 && status > -kNames ? names[-status] : "unknown status";
 }
 
 gm_status gm_open(const gm_config* config, gm_ctx** ctx) {
     return guarded([&] {
         if (ctx == nullptr) return invalid("gm_open: ctx is NULL");
         *ctx = nullptr;
-        if (config != nullptr && config->size < offsetof(gm_config, device))
+        if (config != nullptr && !gpumap::is_size(config->size))
             return invalid("gm_open: config->size is not set");
         auto context = gpumap::Context::open(with_defaults(config));
         if (!context) return fail(context.error());
@@ -73,9 +72,9 @@ gm_status gm_open(const gm_config* config, gm_ctx** ctx) {
 }
 
 gm_status gm_query(gm_ctx* ctx, gm_info* info) {
-    return guarded([&] {
+    return guarded(ctx, [&] {
         if (ctx == nullptr || info == nullptr) return invalid("gm_query: an argument is NULL");
-        if (info->size < sizeof info->size) return invalid("gm_query: info->size is not set");
+        if (!gpumap::is_size(info->size)) return invalid("gm_query: info->size is not set");
         gm_info whole{};
         ctx->context->describe(whole);
         whole.size = info->size;
@@ -85,14 +84,14 @@ gm_status gm_query(gm_ctx* ctx, gm_info* info) {
 }
 
 void gm_close(gm_ctx* ctx) {
-    guarded([&] {
+    guarded(ctx, [&] {
         delete ctx;
         return gm_status{GM_OK};
     });
 }
 
 gm_status gm_lookup(gm_ctx* ctx, const char* const* paths, uint32_t n, gm_stat* stats) {
-    return guarded([&] {
+    return guarded(ctx, [&] {
         if (ctx == nullptr || (n > 0 && (paths == nullptr || stats == nullptr)))
             return invalid("gm_lookup: an argument is NULL");
         const auto found = ctx->context->look_up({paths, n}, nullptr);
@@ -103,7 +102,7 @@ gm_status gm_lookup(gm_ctx* ctx, const char* const* paths, uint32_t n, gm_stat* 
 }
 
 gm_status gm_set(gm_ctx* ctx, const char* path, const char* key, const char* value) {
-    return guarded([&] {
+    return guarded(ctx, [&] {
         if (ctx == nullptr || path == nullptr || key == nullptr || value == nullptr)
             return invalid("gm_set: an argument is NULL");
         const auto set = ctx->context->set(path, key, value);
@@ -113,7 +112,7 @@ gm_status gm_set(gm_ctx* ctx, const char* path, const char* key, const char* val
 
 gm_status gm_file_open_many(gm_ctx* ctx, const char* const* paths, uint32_t n, gm_file** files,
                             gm_stat* stats) {
-    return guarded([&] {
+    return guarded(ctx, [&] {
         if (ctx == nullptr || (n > 0 && (paths == nullptr || files == nullptr)))
             return invalid("gm_file_open_many: an argument is NULL");
         std::fill_n(files, n, nullptr);
@@ -131,7 +130,7 @@ gm_status gm_file_open_many(gm_ctx* ctx, const char* const* paths, uint32_t n, g
 
 gm_status gm_file_open(gm_ctx* ctx, const char* path, uint32_t flags, gm_file** file,
                        uint64_t* size) {
-    return guarded([&] {
+    return guarded(ctx, [&] {
         if (ctx == nullptr || path == nullptr || file == nullptr)
             return invalid("gm_file_open: an argument is NULL");
         *file = nullptr;
@@ -140,10 +139,7 @@ gm_status gm_file_open(gm_ctx* ctx, const char* path, uint32_t flags, gm_file** 
         if ((flags & GM_CREATE) != 0) {
             if (size == nullptr || *size == 0)
                 return invalid("gm_file_open: GM_CREATE needs a size");
-            auto draft = ctx->context->create(path, *size, (flags & GM_MAKE_DIRS) != 0);
-            if (!draft) return fail(draft.error());
-            *file = *draft;
-            return gm_status{GM_OK};
+            return gm_file_create(ctx, path, nullptr, flags & GM_MAKE_DIRS, *size, file);
         }
         gm_stat stat{};
         const gm_status status = gm_file_open_many(ctx, &path, 1, file, &stat);
@@ -155,20 +151,38 @@ gm_status gm_file_open(gm_ctx* ctx, const char* path, uint32_t flags, gm_file** 
     });
 }
 
+gm_status gm_file_create(gm_ctx* ctx, const char* path, const char* parent, uint32_t flags,
+                         uint64_t size, gm_file** file) {
+    return guarded(ctx, [&] {
+        if (ctx == nullptr || path == nullptr || file == nullptr)
+            return invalid("gm_file_create: an argument is NULL");
+        *file = nullptr;
+        if ((flags & ~GM_MAKE_DIRS) != 0) return invalid("gm_file_create: unknown flags");
+        if (size == 0) return invalid("gm_file_create: a file without bytes");
+        const auto draft = ctx->context->create(path, parent != nullptr ? parent : "", size,
+                                                (flags & GM_MAKE_DIRS) != 0);
+        if (!draft) return fail(draft.error());
+        *file = *draft;
+        return gm_status{GM_OK};
+    });
+}
+
 void gm_file_close(gm_file* file) {
-    guarded([&] {
+    guarded(file, [&] {
         if (file != nullptr) file->context->close_file(file);
         return gm_status{GM_OK};
     });
 }
 
 int gm_cq_fd(gm_ctx* ctx) {
-    if (ctx == nullptr) return GM_EINVAL;
-    return ctx->context->completions().fd();
+    return guarded(ctx, [&] {
+        if (ctx == nullptr) return invalid("gm_cq_fd: ctx is NULL");
+        return ctx->context->completions().fd();
+    });
 }
 
 int gm_cq_reap(gm_ctx* ctx, gm_result* results, int cap) {
-    return guarded([&] {
+    return guarded(ctx, [&] {
         if (ctx == nullptr || cap < 0 || (cap > 0 && results == nullptr))
             return invalid("gm_cq_reap: an argument is NULL, or cap is negative");
         return ctx->context->completions().reap(results, cap);
@@ -176,7 +190,7 @@ int gm_cq_reap(gm_ctx* ctx, gm_result* results, int cap) {
 }
 
 gm_status gm_stats_json(gm_ctx* ctx, char* text, size_t* len) {
-    return guarded([&] {
+    return guarded(ctx, [&] {
         if (ctx == nullptr || len == nullptr || (text == nullptr && *len > 0))
             return invalid("gm_stats_json: an argument is NULL");
         kvfs::Status connected = ctx->context->check_connected();
@@ -192,7 +206,7 @@ gm_status gm_stats_json(gm_ctx* ctx, char* text, size_t* len) {
 }
 
 gm_status gm_device_alloc(gm_ctx* ctx, uint64_t bytes, gm_devptr* ptr) {
-    return guarded([&] {
+    return guarded(ctx, [&] {
         if (ctx == nullptr || ptr == nullptr || bytes == 0)
             return invalid("gm_device_alloc: an argument is NULL, or no bytes");
         const auto memory = ctx->context->device().allocate(bytes);
@@ -203,7 +217,7 @@ gm_status gm_device_alloc(gm_ctx* ctx, uint64_t bytes, gm_devptr* ptr) {
 }
 
 gm_status gm_device_free(gm_ctx* ctx, gm_devptr ptr) {
-    return guarded([&] {
+    return guarded(ctx, [&] {
         if (ctx == nullptr) return invalid("gm_device_free: ctx is NULL");
         if (ptr == 0) return gm_status{GM_OK};
         return done(ctx->context->device().free(ptr));
@@ -212,9 +226,10 @@ gm_status gm_device_free(gm_ctx* ctx, gm_devptr ptr) {
 
 gm_status gm_device_copy_in(gm_ctx* ctx, gm_devptr dst, const void* src, uint64_t bytes,
                             gm_stream stream) {
-    return guarded([&] {
+    return guarded(ctx, [&] {
         if (ctx == nullptr || (bytes > 0 && (dst == 0 || src == nullptr)))
             return invalid("gm_device_copy_in: an argument is NULL");
+        if (bytes == 0) return gm_status{GM_OK};
         // Direction::in only reads there.
         auto* host = static_cast<std::byte*>(const_cast<void*>(src));
         return done(ctx->context->device().copy(gpumap::Direction::in, {dst, host, bytes}, stream));
@@ -223,9 +238,10 @@ gm_status gm_device_copy_in(gm_ctx* ctx, gm_devptr dst, const void* src, uint64_
 
 gm_status gm_device_copy_out(gm_ctx* ctx, void* dst, gm_devptr src, uint64_t bytes,
                              gm_stream stream) {
-    return guarded([&] {
+    return guarded(ctx, [&] {
         if (ctx == nullptr || (bytes > 0 && (dst == nullptr || src == 0)))
             return invalid("gm_device_copy_out: an argument is NULL");
+        if (bytes == 0) return gm_status{GM_OK};
         auto* host = static_cast<std::byte*>(dst);
         return done(
             ctx->context->device().copy(gpumap::Direction::out, {src, host, bytes}, stream));
@@ -233,7 +249,7 @@ gm_status gm_device_copy_out(gm_ctx* ctx, void* dst, gm_devptr src, uint64_t byt
 }
 
 gm_status gm_stream_create(gm_ctx* ctx, gm_stream* stream) {
-    return guarded([&] {
+    return guarded(ctx, [&] {
         if (ctx == nullptr || stream == nullptr)
             return invalid("gm_stream_create: an argument is NULL");
         const gpumap::SignalsBlocked blocked;
@@ -245,14 +261,14 @@ gm_status gm_stream_create(gm_ctx* ctx, gm_stream* stream) {
 }
 
 gm_status gm_stream_sync(gm_ctx* ctx, gm_stream stream) {
-    return guarded([&] {
+    return guarded(ctx, [&] {
         if (ctx == nullptr) return invalid("gm_stream_sync: ctx is NULL");
         return done(ctx->context->device().sync_stream(stream));
     });
 }
 
 gm_status gm_stream_destroy(gm_ctx* ctx, gm_stream stream) {
-    return guarded([&] {
+    return guarded(ctx, [&] {
         if (ctx == nullptr) return invalid("gm_stream_destroy: ctx is NULL");
         return done(ctx->context->device().destroy_stream(stream));
     });

@@ -1,4 +1,5 @@
 #pragma once
+#include <cstdint>
 #include <exception>
 #include <new>
 #include <string>
@@ -6,6 +7,7 @@
 
 #include "fs/base/result.h"
 #include "gpumap.h"
+#include "gpumap/context.h"
 #include "gpumap/status.h"
 
 namespace kvfs::gpumap {
@@ -26,6 +28,19 @@ gm_status guarded(Body&& body) noexcept {
     }
 }
 
+/// The same for a call on a context, or on what was made from it. In a child of the process that
+/// opened it nothing of it is touched: its threads are not there, its locks may be held for ever,
+/// and its socket is the parent's.
+template <typename Handle, typename Body>
+gm_status guarded(const Handle* handle, Body&& body) noexcept {
+    return guarded([&]() -> gm_status {
+        if (handle != nullptr && context_of(*handle).inherited())
+            return fail(GM_ENOTCONN,
+                        "the context is that of the process before fork(): gm_open in this one");
+        return std::forward<Body>(body)();
+    });
+}
+
 /// The status of an Error, whose sentence becomes gm_message().
 inline gm_status fail(const Error& error) {
     const gm_status status = from_errno(error.code);
@@ -33,5 +48,9 @@ inline gm_status fail(const Error& error) {
 }
 
 inline gm_status invalid(const char* why) { return fail(GM_EINVAL, why); }
+
+/// Can a caller have set a struct's `size` to this? They all are multiples of 8 bytes: any other
+/// number was not set, and might end in the middle of a pointer.
+inline bool is_size(std::uint32_t size) { return size > 0 && size % 8 == 0; }
 
 }  // namespace kvfs::gpumap

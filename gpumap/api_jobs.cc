@@ -21,7 +21,7 @@ namespace {
 kvfs::Result<gm_opts> checked(const gm_opts* given) {
     gm_opts opts{};
     if (given == nullptr) return opts;
-    if (given->size < sizeof given->size) return kvfs::Error{EINVAL, "gm_opts: size is not set"};
+    if (!gpumap::is_size(given->size)) return kvfs::Error{EINVAL, "gm_opts: size is not set"};
     std::memcpy(&opts, given, std::min<std::size_t>(given->size, sizeof opts));
     if ((opts.flags & ~(GM_NOTIFY | GM_NOTIFY_GROUPS)) != 0)
         return kvfs::Error{EINVAL, "gm_opts: unknown flags"};
@@ -51,7 +51,6 @@ gm_status hand_over(kvfs::Result<gm_job*> started, gm_job** job) {
 
 gm_status load(gpumap::Context& context, std::span<gm_file* const> files,
                std::span<const gpumap::FileRanges> ranges, const gm_opts* given, gm_job** job) {
-    if (job != nullptr) *job = nullptr;
     const auto opts = checked(given);
     if (!opts) return fail(opts.error());
     for (const gm_file* file : files) {
@@ -62,17 +61,49 @@ gm_status load(gpumap::Context& context, std::span<gm_file* const> files,
     return hand_over(context.load(files, ranges, *opts), job);
 }
 
-/// The pieces of a grid as ranges.
-kvfs::Result<std::vector<gm_range>> ranges_of(const gm_grid& grid) {
+/// Is base + blocks * block_stride + layers * layer_stride + bytes within 64 bits?
+bool fits(std::uint64_t base, std::uint64_t blocks, std::uint64_t block_stride,
+          std::uint64_t layers, std::uint64_t layer_stride, std::uint64_t bytes) {
+    std::uint64_t across = 0;
+    std::uint64_t down = 0;
+    return !__builtin_mul_overflow(blocks, block_stride, &across) &&
+           !__builtin_mul_overflow(layers, layer_stride, &down) &&
+           !__builtin_add_overflow(base, across, &base) &&
+           !__builtin_add_overflow(base, down, &base) &&
+           !__builtin_add_overflow(base, bytes, &base);
+}
+
+kvfs::Status check(const gm_grid& grid) {
     const std::uint64_t pieces = std::uint64_t{grid.n_blocks} * grid.n_layers;
     if (pieces > std::numeric_limits<std::uint32_t>::max() / 2)
         return kvfs::Error{EINVAL, "gm_grid: more than 2^31 pieces"};
+    if (pieces == 0) return {};
+    std::uint64_t last_block = grid.n_blocks - 1;
+    if (grid.block_ids != nullptr) {
+        const auto [least, most] =
+            std::minmax_element(grid.block_ids, grid.block_ids + grid.n_blocks);
+        if (*least < 0) return kvfs::Error{EINVAL, "gm_grid: a block id is negative"};
+        last_block = static_cast<std::uint64_t>(*most);
+    }
+    // What wraps around could be found within the file again, as other bytes.
+    const std::uint64_t last_layer = grid.n_layers - 1;
+    if (!fits(grid.file_off, grid.n_blocks - 1, grid.file_block_stride, last_layer,
+              grid.file_layer_stride, grid.piece))
+        return kvfs::Error{EINVAL, "gm_grid: offsets in the file wrap around"};
+    if (!fits(grid.dev_base, last_block, grid.dev_block_stride, last_layer, grid.dev_layer_stride,
+              grid.piece))
+        return kvfs::Error{EINVAL, "gm_grid: addresses in the device wrap around"};
+    return {};
+}
+
+/// The pieces of a grid as ranges.
+kvfs::Result<std::vector<gm_range>> ranges_of(const gm_grid& grid) {
+    if (kvfs::Status checked = check(grid); !checked) return checked.error();
     const std::uint32_t layers_per_group = std::max(grid.layers_per_group, 1U);
     std::vector<gm_range> ranges;
-    ranges.reserve(pieces);
+    ranges.reserve(std::size_t{grid.n_blocks} * grid.n_layers);
     for (std::uint32_t b = 0; b < grid.n_blocks; ++b) {
         const std::int64_t block = grid.block_ids != nullptr ? grid.block_ids[b] : std::int64_t{b};
-        if (block < 0) return kvfs::Error{EINVAL, "gm_grid: a block id is negative"};
         const std::uint64_t file_off = grid.file_off + b * grid.file_block_stride;
         const gm_devptr dst =
             grid.dev_base + static_cast<std::uint64_t>(block) * grid.dev_block_stride;
@@ -89,7 +120,8 @@ extern "C" {
 
 gm_status gm_prefetch(gm_file* file, const gm_range* ranges, uint32_t n, const gm_opts* opts,
                       gm_job** job) {
-    return guarded([&] {
+    return guarded(file, [&] {
+        if (job != nullptr) *job = nullptr;
         if (file == nullptr || (n > 0 && ranges == nullptr))
             return invalid("gm_prefetch: an argument is NULL");
         const gpumap::FileRanges wanted{file->version.size, {ranges, n}};
@@ -98,10 +130,13 @@ gm_status gm_prefetch(gm_file* file, const gm_range* ranges, uint32_t n, const g
 }
 
 gm_status gm_prefetch_grid(gm_file* file, const gm_grid* grid, const gm_opts* opts, gm_job** job) {
-    return guarded([&] {
+    return guarded(file, [&] {
+        if (job != nullptr) *job = nullptr;
         if (file == nullptr || grid == nullptr)
             return invalid("gm_prefetch_grid: an argument is NULL");
-        if (grid->size < sizeof *grid) return invalid("gm_prefetch_grid: grid->size is not set");
+        if (grid->size < sizeof *grid || !gpumap::is_size(grid->size))
+            return invalid("gm_prefetch_grid: grid->size is not set");
+        if (grid->reserved != 0) return invalid("gm_prefetch_grid: grid->reserved must be 0");
         const auto ranges = ranges_of(*grid);
         if (!ranges) return fail(ranges.error());
         const gpumap::FileRanges wanted{file->version.size, *ranges};
@@ -112,7 +147,8 @@ gm_status gm_prefetch_grid(gm_file* file, const gm_grid* grid, const gm_opts* op
 gm_status gm_prefetch_many(gm_ctx* ctx, gm_file* const* files, const uint32_t* n_ranges,
                            uint32_t n_files, const gm_range* ranges, const gm_opts* opts,
                            gm_job** job) {
-    return guarded([&] {
+    return guarded(ctx, [&] {
+        if (job != nullptr) *job = nullptr;
         if (ctx == nullptr || (n_files > 0 && (files == nullptr || n_ranges == nullptr)))
             return invalid("gm_prefetch_many: an argument is NULL");
         std::vector<gpumap::FileRanges> wanted(n_files);
@@ -129,7 +165,7 @@ gm_status gm_prefetch_many(gm_ctx* ctx, gm_file* const* files, const uint32_t* n
 
 gm_status gm_save(gm_file* file, const gm_range* ranges, uint32_t n, const gm_opts* opts,
                   gm_job** job) {
-    return guarded([&] {
+    return guarded(file, [&] {
         if (job != nullptr) *job = nullptr;
         if (file == nullptr || (n > 0 && ranges == nullptr))
             return invalid("gm_save: an argument is NULL");
@@ -142,7 +178,7 @@ gm_status gm_save(gm_file* file, const gm_range* ranges, uint32_t n, const gm_op
 }
 
 gm_status gm_commit(gm_file* file, uint32_t flags, gm_job** job) {
-    return guarded([&] {
+    return guarded(file, [&] {
         if (job != nullptr) *job = nullptr;
         if (file == nullptr || flags != 0) return invalid("gm_commit: file is NULL, or flags");
         if (file->draft == nullptr) return invalid("gm_commit: not opened with GM_CREATE");
@@ -151,7 +187,7 @@ gm_status gm_commit(gm_file* file, uint32_t flags, gm_job** job) {
 }
 
 gm_status gm_job_wait_stream(gm_job* job, uint32_t group, gm_stream stream, uint32_t flags) {
-    return guarded([&] {
+    return guarded(job, [&] {
         if (job == nullptr || flags != 0)
             return invalid("gm_job_wait_stream: job is NULL, or flags");
         if (!job->job->outcome.has_group(group))
@@ -163,7 +199,7 @@ gm_status gm_job_wait_stream(gm_job* job, uint32_t group, gm_stream stream, uint
 }
 
 gm_status gm_job_poll(gm_job* job, uint32_t group) {
-    return guarded([&] {
+    return guarded(job, [&] {
         if (job == nullptr) return invalid("gm_job_poll: job is NULL");
         if (!job->job->outcome.has_group(group)) return invalid("gm_job_poll: no such group");
         gm_status status = job->job->outcome.poll(group);
@@ -176,7 +212,7 @@ gm_status gm_job_poll(gm_job* job, uint32_t group) {
 }
 
 gm_status gm_job_wait(gm_job* job, uint32_t group, int64_t timeout_us) {
-    return guarded([&] {
+    return guarded(job, [&] {
         if (job == nullptr) return invalid("gm_job_wait: job is NULL");
         if (!job->job->outcome.has_group(group)) return invalid("gm_job_wait: no such group");
         // Beyond what a clock can say, it is for ever.
@@ -189,7 +225,7 @@ gm_status gm_job_wait(gm_job* job, uint32_t group, int64_t timeout_us) {
 }
 
 gm_status gm_job_errors(gm_job* job, uint32_t* idx, gm_status* st, uint32_t cap, uint32_t* n) {
-    return guarded([&] {
+    return guarded(job, [&] {
         if (job == nullptr || n == nullptr || (cap > 0 && (idx == nullptr || st == nullptr)))
             return invalid("gm_job_errors: an argument is NULL");
         const auto errors = job->job->outcome.errors();
@@ -203,7 +239,7 @@ gm_status gm_job_errors(gm_job* job, uint32_t* idx, gm_status* st, uint32_t cap,
 }
 
 gm_status gm_job_reprioritize(gm_job* job, int32_t priority) {
-    return guarded([&] {
+    return guarded(job, [&] {
         if (job == nullptr) return invalid("gm_job_reprioritize: job is NULL");
         job->context->scheduler().reprioritize(job->job, priority);
         return gm_status{GM_OK};
@@ -211,7 +247,7 @@ gm_status gm_job_reprioritize(gm_job* job, int32_t priority) {
 }
 
 gm_status gm_job_cancel(gm_job* job) {
-    return guarded([&] {
+    return guarded(job, [&] {
         if (job == nullptr) return invalid("gm_job_cancel: job is NULL");
         job->context->scheduler().stop(job->job, GM_ECANCELLED);
         return gm_status{GM_OK};
@@ -219,7 +255,7 @@ gm_status gm_job_cancel(gm_job* job) {
 }
 
 void gm_job_free(gm_job* job) {
-    guarded([&] {
+    guarded(job, [&] {
         if (job != nullptr) job->context->free_job(job);
         return gm_status{GM_OK};
     });

@@ -223,9 +223,10 @@ gm_file* Context::add_file(FileVersion version) {
     return handle;
 }
 
-Result<gm_file*> Context::create(std::string_view path, std::uint64_t size, bool make_directories) {
+Result<gm_file*> Context::create(std::string_view path, std::string_view parent, std::uint64_t size,
+                                 bool make_directories) {
     if (Status connected = check_connected(); !connected) return connected.error();
-    auto lease = daemon_->draft(relative(path), size, mode_, make_directories);
+    auto lease = daemon_->draft(relative(path), relative(parent), size, mode_, make_directories);
     if (!lease) {
         Status connected = check_connected();
         return connected ? lease.error() : connected.error();
@@ -257,6 +258,7 @@ Result<gm_job*> Context::load(std::span<gm_file* const> files, std::span<const F
 Result<gm_job*> Context::save(gm_file& file, const FileRanges& ranges, const gm_opts& opts) {
     auto plan = make_plan(std::span(&ranges, 1));
     if (!plan) return plan.error();
+    if (overlaps_in_file(*plan)) return Error{EINVAL, "two ranges overlap in the file"};
     auto job = std::make_shared<Job>(Job::Kind::save, std::move(*plan));
     job->files.resize(1);
     job->files[0].version = file.version;
@@ -264,8 +266,7 @@ Result<gm_job*> Context::save(gm_file& file, const FileRanges& ranges, const gm_
     if (Status begun = file.draft->begin_save(); !begun) return begun.error();
     job->on_end = [draft = file.draft](gm_status status) { draft->end_save(status); };
     auto started = start(job, opts);
-    // A draft that a save could not even be started for is no longer one to publish.
-    if (!started) file.draft->end_save(GM_EINVAL);
+    if (!started) file.draft->end_save(GM_OK);  // it was none
     return started;
 }
 
@@ -281,7 +282,7 @@ Result<gm_job*> Context::commit(gm_file& file) {
     if (started)
         draft->commit(job);
     else
-        draft->close();
+        draft->give_up_commit();
     return started;
 }
 

@@ -15,6 +15,7 @@
 #include "gpumap/device.h"
 #include "gpumap/draft.h"
 #include "gpumap/file_reader.h"
+#include "gpumap/forks.h"
 #include "gpumap/job.h"
 #include "gpumap/scheduler.h"
 #include "gpumap/slabs.h"
@@ -51,12 +52,16 @@ class Context {
     /// Errors: ENOTCONN, with what to do.
     Status check_connected() const;
     void describe(gm_info& info) const;
+    /// Is this process a child, by fork(), of the one that opened it?
+    bool inherited() const { return forks() != forks_; }
 
     Result<std::vector<gm_stat>> look_up(std::span<const char* const> paths,
                                          std::vector<FileVersion>* versions);
     Status set(const char* path, const char* key, const char* value);
     gm_file* add_file(FileVersion version);
-    Result<gm_file*> create(std::string_view path, std::uint64_t size, bool make_directories);
+    /// See gm_file_create.
+    Result<gm_file*> create(std::string_view path, std::string_view parent, std::uint64_t size,
+                            bool make_directories);
     void close_file(gm_file* file);
 
     /// Starts jobs. Errors: EINVAL, EAGAIN, ENOTCONN.
@@ -77,6 +82,7 @@ class Context {
     Status open_rest();
     Result<gm_job*> start(const JobPtr& job, const gm_opts& opts);
 
+    const std::uint64_t forks_ = forks();
     gm_config config_;
     std::string backend_reason_;
     std::uint32_t mode_ = 0644;  ///< of files that are created
@@ -100,3 +106,11 @@ class Context {
 struct gm_ctx {
     std::unique_ptr<kvfs::gpumap::Context> context;
 };
+
+namespace kvfs::gpumap {
+
+inline const Context& context_of(const gm_ctx& ctx) { return *ctx.context; }
+inline const Context& context_of(const gm_file& file) { return *file.context; }
+inline const Context& context_of(const gm_job& job) { return *job.context; }
+
+}  // namespace kvfs::gpumap

@@ -158,7 +158,6 @@ Status CudaDevice::sync_stream(gm_stream stream) {
 
 Status CudaDevice::copy(Direction direction, const Copy& copy, gm_stream stream) {
     const CudaPrimary::Current current(*primary_);
-    if (copy.bytes == 0) return {};
     if (stream != nullptr) return enqueue_one(direction, copy, as_cuda(stream));
     if (Status queued = enqueue_one(direction, copy, sync_); !queued) return queued;
     return driver_.check("cuStreamSynchronize", driver_.cuStreamSynchronize(sync_));

@@ -256,7 +256,8 @@ void Daemon::release(std::span<const protocol::Release> releases) {
     }
 }
 
-Result<std::shared_ptr<const FileLease>> Daemon::draft(std::string_view path, std::uint64_t size,
+Result<std::shared_ptr<const FileLease>> Daemon::draft(std::string_view path,
+                                                       std::string_view parent, std::uint64_t size,
                                                        std::uint32_t mode, bool make_directories) {
     if (path.size() > protocol::kPathBytesMax) return Error{ENAMETOOLONG, "too long a path"};
     const protocol::DraftRequest request{
@@ -264,10 +265,11 @@ Result<std::shared_ptr<const FileLease>> Daemon::draft(std::string_view path, st
     const auto head = bytes_of(request);
     std::vector<std::byte> payload(head.begin(), head.end());
     append_path(payload, path);
+    append_path(payload, parent.size() <= protocol::kPathBytesMax ? parent : std::string_view());
     // Taken apart on the receiving thread: the next reply may count on the slabs in this one.
     Result<std::vector<LeaseAnswer>> answers = no_daemon();
     Gate answered;
-    connection_.request(Op::draft, 1, payload, [&](Answer answer) {
+    connection_.request(Op::draft, 2, payload, [&](Answer answer) {
         if (answer.status == 0) answers = parse_leases(std::move(answer), slabs_);
         answered.open();
     });

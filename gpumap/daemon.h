@@ -79,9 +79,11 @@ class Daemon {
     /// Sets the attribute user.kvfs.`key` of `path`. Waits. Errors: the daemon's.
     Status set(std::string_view path, std::string_view key, std::string_view value);
 
-    /// Room for a new file; the lease is for writing. Waits. Errors: the daemon's.
-    Result<std::shared_ptr<const FileLease>> draft(std::string_view path, std::uint64_t size,
-                                                   std::uint32_t mode, bool make_directories);
+    /// Room for a new file; the lease is for writing. `parent` is the path of the file before it in
+    /// its prompt, if there is one. Waits. Errors: the daemon's.
+    Result<std::shared_ptr<const FileLease>> draft(std::string_view path, std::string_view parent,
+                                                   std::uint64_t size, std::uint32_t mode,
+                                                   bool make_directories);
     /// `done` gets an errno value, 0: the file is there. The lease is given back either way.
     void publish(std::uint64_t lease, std::function<void(int)> done);
     void discard(std::uint64_t lease);

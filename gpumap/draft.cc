@@ -27,6 +27,11 @@ Status Draft::begin_commit() {
     return {};
 }
 
+void Draft::give_up_commit() {
+    MutexLock lock(mutex_);
+    committed_ = false;
+}
+
 void Draft::commit(const JobPtr& job) {
     {
         MutexLock lock(mutex_);

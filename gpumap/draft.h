@@ -33,7 +33,8 @@ class Draft {
     void commit(const JobPtr& job);
     /// Claims the one commit that there is. Errors: EINVAL - there was one.
     Status begin_commit();
-    /// Also when the commit that was begun could not be started.
+    /// The commit that was begun could not be started: there was none.
+    void give_up_commit();
     void close();
 
   private:

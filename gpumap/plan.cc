@@ -41,22 +41,43 @@ bool comes_before(const PlannedRange& a, const PlannedRange& b) {
     return a.group != b.group ? a.group < b.group : a.file_off < b.file_off;
 }
 
-/// Sorts one file's ranges. Layers of blocks come group by turns, and in order within each: they
-/// are dealt out to their groups.
-void sort_ranges(std::span<PlannedRange> ranges, std::size_t groups) {
-    if (groups > ranges.size()) return std::stable_sort(ranges.begin(), ranges.end(), comes_before);
-    std::vector<std::size_t> ends(groups + 1);
-    for (const PlannedRange& range : ranges) ++ends[range.group + 1];
+bool is_within(const FileRanges& file, const gm_range& range) {
+    return range.file_off <= file.file_size && range.len <= file.file_size - range.file_off;
+}
+
+/// Appends one file's ranges, of which the first has number `index`, in order of group and offset.
+/// Layers of blocks come group by turns, and in order within each: they are dealt out to their
+/// groups.
+void append_sorted(Plan& plan, const FileRanges& file, std::span<const std::uint32_t> place,
+                   std::uint32_t index) {
+    const auto take_each = [&](auto take) {
+        std::uint32_t number = index;
+        for (const gm_range& range : file.ranges) {
+            if (range.len > 0 && is_within(file, range))
+                take(
+                    PlannedRange{range.file_off, range.len, range.dst, number, place[range.group]});
+            ++number;
+        }
+    };
+    // Groups that have hardly a range each are put together into one pile.
+    const std::size_t groups = plan.groups.size();
+    const std::size_t piles = groups > file.ranges.size() ? 1 : groups;
+    const auto pile = [&](const PlannedRange& range) { return piles == 1 ? 0 : range.group; };
+    std::vector<std::size_t> ends(piles + 1);
+    take_each([&](const PlannedRange& range) { ++ends[pile(range) + 1]; });
+    ends[0] = plan.ranges.size();
     std::partial_sum(ends.begin(), ends.end(), ends.begin());
-    std::vector<PlannedRange> dealt(ranges.size());
-    for (const PlannedRange& range : ranges) dealt[ends[range.group]++] = range;
-    auto begin = dealt.begin();
-    for (std::size_t group = 0; group < groups; ++group) {
-        const auto end = dealt.begin() + static_cast<std::ptrdiff_t>(ends[group]);
-        if (!std::is_sorted(begin, end, comes_before)) std::stable_sort(begin, end, comes_before);
+    auto begin = static_cast<std::ptrdiff_t>(plan.ranges.size());
+    plan.ranges.resize(ends.back());
+    take_each([&](const PlannedRange& range) { plan.ranges[ends[pile(range)]++] = range; });
+    ends.pop_back();
+    for (const std::size_t next : ends) {
+        const auto end = static_cast<std::ptrdiff_t>(next);
+        const auto from = plan.ranges.begin() + begin;
+        const auto to = plan.ranges.begin() + end;
+        if (!std::is_sorted(from, to, comes_before)) std::stable_sort(from, to, comes_before);
         begin = end;
     }
-    std::copy(dealt.begin(), dealt.end(), ranges.begin());
 }
 
 /// Puts the ranges from `first` on, which are one file's, in order, into pieces.
@@ -96,27 +117,49 @@ Result<Plan> make_plan(std::span<const FileRanges> files) {
     std::uint32_t index = 0;
     for (const FileRanges& file : files) {
         const std::size_t first = plan.ranges.size();
+        const std::uint32_t first_index = index;
         bool in_order = true;
         for (const gm_range& range : file.ranges) {
             if (range.len > std::numeric_limits<gm_devptr>::max() - range.dst)
                 return Error{EINVAL,
                              "range " + std::to_string(index) + ": it wraps around in the device"};
             const std::uint32_t group = (*place)[range.group];
-            if (range.file_off > file.file_size || range.len > file.file_size - range.file_off) {
+            if (!is_within(file, range)) {
                 plan.too_short.emplace_back(index, group);
             } else if (range.len > 0) {
+                if (range.dst == 0)
+                    return Error{EINVAL, "range " + std::to_string(index) + ": dst is NULL"};
                 const PlannedRange next{range.file_off, range.len, range.dst, index, group};
                 in_order = in_order &&
                            (plan.ranges.size() == first || !comes_before(next, plan.ranges.back()));
-                plan.ranges.push_back(next);
+                if (in_order) plan.ranges.push_back(next);
             }
             ++index;
         }
-        if (!in_order) sort_ranges(std::span(plan.ranges).subspan(first), plan.groups.size());
+        if (!in_order) {
+            plan.ranges.resize(first);
+            append_sorted(plan, file, *place, first_index);
+        }
         put_together(plan, first);
     }
     plan.first_piece.push_back(static_cast<std::uint32_t>(plan.pieces.size()));
     return plan;
+}
+
+bool overlaps_in_file(const Plan& plan) {
+    struct Part {
+        std::uint64_t begin;
+        std::uint64_t end;
+    };
+    std::vector<Part> parts;
+    parts.reserve(plan.pieces.size());
+    for (const Piece& piece : plan.pieces)
+        parts.push_back({piece.file_off, piece.file_off + piece.length});
+    const auto before = [](const Part& a, const Part& b) { return a.begin < b.begin; };
+    // Of one group they are in order.
+    if (plan.groups.size() > 1) std::sort(parts.begin(), parts.end(), before);
+    const auto meets = [](const Part& a, const Part& b) { return b.begin < a.end; };
+    return std::adjacent_find(parts.begin(), parts.end(), meets) != parts.end();
 }
 
 std::vector<std::pair<std::uint32_t, ChunkRead>> cut_at_chunks(const Plan& plan,

@@ -48,9 +48,12 @@ struct FileRanges {
     std::span<const gm_range> ranges;
 };
 
-/// Errors: EINVAL - a group of 65536 or more, a device range that wraps around, more than 2^32 - 2
-/// ranges.
+/// Errors: EINVAL - a group of 65536 or more, a device range that wraps around or is at NULL, more
+/// than 2^32 - 2 ranges.
 Result<Plan> make_plan(std::span<const FileRanges> files);
+
+/// Do two ranges of a plan, which is of one file, have a byte of it in common?
+bool overlaps_in_file(const Plan& plan);
 
 /// Where in its file the bytes of a copy are, which is part of a piece of the plan.
 inline std::uint64_t file_offset(const Plan& plan, const Copy& copy) {

@@ -7,11 +7,14 @@
  * used while or after it is closed or freed. No call runs callbacks. Calls that can wait say so.
  * Lifetime: arrays and strings that are passed in are copied before the call returns; device memory
  * must stay until the job that names it has ended.
- * Extensible structs begin with `size`, which the caller sets to sizeof the struct; members beyond
- * it count as zero.
+ * Extensible structs begin with `size`, which the caller sets to sizeof the struct (a multiple of
+ * 8); members beyond it count as zero, and what a newer struct has more is not looked at.
  *
- * Fork: a context does not survive fork(). The child calls gm_open for itself and touches nothing
- * of its parent's.
+ * A call that returns an error has changed nothing, unless it says so.
+ *
+ * Fork: a context does not survive fork(). In the child, what is called on it, or on what was made
+ * from it, does nothing and returns GM_ENOTCONN: the child calls gm_open for itself. Its memory
+ * goes with the process.
  *
  * Signals: the library raises none (a lost daemon is no SIGPIPE) and blocks all in its threads.
  */
@@ -64,8 +67,9 @@ enum {
     GM_ESTALE = -12,    /**< the name belongs to another file since it was opened */
     GM_ENOTSUP = -13,   /**< this build, backend or daemon cannot do that */
     GM_EACCES = -14,    /**< the daemon's user and mode checks refuse it */
-    GM_ENOSPC = -15,  /**< the cache has no room: nothing left to evict, or the file is too large */
-    GM_ENOTCONN = -16 /**< the daemon is gone: gm_close, then gm_open once it runs again */
+    GM_ENOSPC = -15, /**< the cache has no room: nothing left to evict, or the file is too large */
+    /** the daemon is gone: gm_close, then gm_open once it runs again; or see Fork */
+    GM_ENOTCONN = -16
 };
 
 enum { GM_BACKEND_AUTO = 0, GM_BACKEND_HOST = 1, GM_BACKEND_CUDA = 2 };
@@ -80,7 +84,7 @@ typedef struct gm_config {
     const char* socket_path;
     uint64_t staging_bytes; /**< pinned memory for reads from SSD, bytes; default 64 MiB, least 8 */
     uint32_t inflight_mib;  /**< bound on bytes the device has to move, each way, MiB; default 32 */
-    uint32_t io_depth;      /**< SSD reads in the kernel at a time, 1..1024; default 32 */
+    uint32_t io_depth;      /**< SSD reads in the kernel at a time, 1..1024; default 24 */
     uint32_t timeout_ms;    /**< bound on a round trip to the daemon, ms; default 60000 */
     uint32_t reserved;      /**< 0 */
 } gm_config;
@@ -186,6 +190,17 @@ GM_API gm_status gm_file_open(gm_ctx* ctx, const char* path, uint32_t flags, gm_
                               uint64_t* size);
 
 /**
+ * As gm_file_open with GM_CREATE, for a block that is of use only together with the one before it
+ * in its prompt: `parent` is the path of that one's file. The cache then knows what builds on what
+ * when it has to choose what goes. `flags`: 0 or GM_MAKE_DIRS; `size`: bytes, at least 1.
+ *
+ * `parent` is looked up now, and only a hint: NULL, "", what is no path, and a file that is not
+ * there or not for this user to read, are all the same as none, and no error.
+ */
+GM_API gm_status gm_file_create(gm_ctx* ctx, const char* path, const char* parent, uint32_t flags,
+                                uint64_t size, gm_file** file);
+
+/**
  * Opens `n` files to load from in one exchange with the daemon. `files[i]` becomes NULL where
  * `stats[i].status` is not GM_OK. `stats` may be NULL.
  * Returns GM_OK also when some are missing. Errors: as gm_lookup, and then no file is open.
@@ -208,9 +223,9 @@ GM_API void gm_file_close(gm_file* file);
 typedef struct gm_range {
     uint64_t file_off; /**< bytes from the file's start */
     uint64_t len;      /**< bytes; 0 is done at once */
-    gm_devptr dst;     /**< device address: destination of a load, source of a save */
-    uint32_t group;    /**< lower groups are moved first; below 65536 */
-    uint32_t tag;      /**< the caller's; not looked at */
+    gm_devptr dst;  /**< device address: destination of a load, source of a save; any alignment */
+    uint32_t group; /**< lower groups are moved first; below 65536 */
+    uint32_t tag;   /**< the caller's; not looked at */
 } gm_range;
 
 /**
@@ -218,7 +233,7 @@ typedef struct gm_range {
  * file_off + b * file_block_stride + l * file_layer_stride and in the device at
  * dev_base + block_ids[b] * dev_block_stride + l * dev_layer_stride. Its number, for gm_job_errors,
  * is b * n_layers + l; its group is l / layers_per_group. Keys and values that lie apart count as
- * two layers each, with layers_per_group = 2.
+ * two layers each, with layers_per_group = 2. Neither sum may wrap around (GM_EINVAL).
  */
 typedef struct gm_grid {
     uint32_t size;              /**< sizeof(gm_grid) */
@@ -259,11 +274,15 @@ typedef struct gm_opts {
  * lease) until the job has ended; of bytes on SSD the checksum is verified before any of them goes
  * to the device. Where several clients are connected, the daemon brings a file from SSD into DRAM
  * for all of them, if there is room, and a load takes it from there as it comes. Ranges may be in
- * any order, and overlap in the file, but not in the device. Groups are moved in ascending order.
+ * any order, and overlap in the file. Where they overlap in the device, which is not looked for, it
+ * is undefined whose bytes remain. Groups are moved in ascending order.
  *
  * `*job` is to be freed with gm_job_free. With `job` NULL the call waits and returns the job's
  * status. Else it never waits.
- * Errors, of the call: GM_EINVAL; GM_ENOMEM; GM_ENOTCONN; GM_EAGAIN - 65536 jobs have not ended.
+ * Errors, of the call: GM_EINVAL - also for one wrong range of many: at NULL, wrapping around in
+ * the device, or of a group above 65535; GM_ENOMEM; GM_ENOTCONN; GM_EAGAIN - 65536 jobs have not
+ * ended. Device addresses are the caller's word: `host` copies there as memcpy would, `cuda` fails
+ * with GM_EDEVICE what its driver refuses.
  * What befalls single ranges (GM_ESHORT, GM_EEVICTED, GM_ESTALE, GM_ECHECKSUM, GM_EIO, GM_EDEVICE,
  * ...) is told by gm_job_errors; the job's and a group's status is that of the range that failed
  * first.
@@ -285,8 +304,9 @@ GM_API gm_status gm_prefetch_many(gm_ctx* ctx, gm_file* const* files, const uint
                                   gm_job** job);
 
 /**
- * Starts to copy device memory into `n` ranges of a draft. Otherwise as gm_prefetch; ranges must
- * not overlap in the file. Bytes that no save writes are undefined.
+ * Starts to copy device memory into `n` ranges of a draft. Otherwise as gm_prefetch; ranges that
+ * overlap in the file are GM_EINVAL. Where those of two saves do that run at a time, it is
+ * undefined whose bytes remain. Bytes that no save writes are undefined.
  */
 GM_API gm_status gm_save(gm_file* file, const gm_range* ranges, uint32_t n, const gm_opts* opts,
                          gm_job** job);
@@ -295,7 +315,8 @@ GM_API gm_status gm_save(gm_file* file, const gm_range* ranges, uint32_t n, cons
  * Starts to publish a draft: once the saves that were started before have ended, the file appears
  * whole under its name, replacing an older one, or, when one of them failed, not at all. Once; the
  * gm_file is then good for gm_file_close only. `flags`: 0.
- * Errors, of the call: GM_EINVAL - no draft, or committed before. Of the job: that of the failed
+ * Errors, of the call: GM_EINVAL - no draft, or committed before; GM_EAGAIN - 65536 jobs have not
+ * ended: it may be called again; GM_ENOTCONN. Of the job: that of the failed
  * save; GM_EACCES, GM_ENOENT - the directory; GM_ENOSPC; GM_EIO - the daemon went away: the file
  * may or may not have been published, whole.
  */

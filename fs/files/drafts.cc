@@ -61,6 +61,14 @@ Result<Files::Place> Files::walk(std::string_view path, const Caller& caller) {
     }
 }
 
+/// 0: there is none at `path`, or none that the caller may read.
+Ino Files::readable_file(std::string_view path, const Caller& caller) {
+    const auto place = walk(path, caller);
+    if (!place || place->name.empty()) return 0;
+    const auto inode = names_.lookup(place->directory.ino, place->name);
+    return inode && inode->is_regular() && allowed(*inode, caller, kRead) ? inode->ino : 0;
+}
+
 Result<Attributes> Files::resolve(std::string_view path, const Caller& caller) {
     auto place = walk(path, caller);
     if (!place) return place.error();
@@ -99,7 +107,7 @@ Status Files::set_control(std::string_view path, std::string_view key, std::stri
 }
 
 Result<Files::Draft> Files::draft(std::string_view path, std::uint64_t size, std::uint32_t mode,
-                                  const Caller& caller) {
+                                  const Caller& caller, std::string_view parent_path) {
     auto place = walk(path, caller);
     if (!place) return place.error();
     if (place->name.empty()) return Error{EISDIR};
@@ -111,6 +119,7 @@ Result<Files::Draft> Files::draft(std::string_view path, std::uint64_t size, std
     draft.what = {.mode = S_IFREG | (mode & 0777), .uid = caller.uid, .gid = caller.gid};
     lineage_.makes(caller.client, Lineage::name(draft.parent, draft.name), longest_guess());
     draft.volume = volume_in(place->directory);
+    draft.chain_parent = readable_file(parent_path, caller);
     auto content = cache_.draft(draft.volume, size);
     if (!content) return content.error();
     draft.content = std::move(*content);

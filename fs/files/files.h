@@ -192,12 +192,14 @@ class Files final : private Catalog {
         std::string name;
         Namespace::NewInode what;
         VolumeId volume = 0;
+        Ino chain_parent = 0;  ///< the file before it in its prompt; 0: none that is known
         std::shared_ptr<Content> content;
     };
-    /// Errors: ENOENT / EACCES - the directory; EFBIG - more than one file may have in DRAM
-    /// (Cache::file_bytes_max); ENOSPC; ETIMEDOUT.
+    /// `parent_path` is of the file before it in its prompt; what is no file that the caller may
+    /// read is none. Errors: ENOENT / EACCES - the directory; EFBIG - more than one file may have
+    /// in DRAM (Cache::file_bytes_max); ENOSPC; ETIMEDOUT.
     Result<Draft> draft(std::string_view path, std::uint64_t size, std::uint32_t mode,
-                        const Caller& caller);
+                        const Caller& caller, std::string_view parent_path = {});
     /// The draft becomes the file of its name, replacing an older one, sealed, at once and whole.
     Result<Attributes> publish(Draft draft);
     /// Directories of `path`'s parent, made as needed with mode 0755. Errors: EACCES, ENOTDIR.
@@ -245,6 +247,7 @@ class Files final : private Catalog {
         std::string name;
     };
     Result<Place> walk(std::string_view path, const Caller& caller);
+    Ino readable_file(std::string_view path, const Caller& caller);
 
     Namespace& names_;
     Cache& cache_;

@@ -73,7 +73,7 @@ bool parse_payload(Request& request, Payload payload) {
         case Op::release:
             return payload.take_all(count, request.releases);
         case Op::draft:
-            return count == 1 && payload.take(request.draft) &&
+            return count == 2 && payload.take(request.draft) &&
                    payload.take_all_paths(count, request.paths) && request.draft.size > 0 &&
                    (request.draft.flags & ~protocol::kMakeDirectories) == 0;
         case Op::await:

@@ -17,7 +17,7 @@ struct Request {
     protocol::Hello hello{};
     protocol::DraftRequest draft{};
     protocol::Await await{};
-    std::vector<std::string_view> paths;  ///< lookup; draft: one; set: and key, value
+    std::vector<std::string_view> paths;  ///< lookup; draft: and parent; set: and key, value
     std::vector<std::uint64_t> numbers;   ///< lease: inodes; publish, discard: leases
     std::vector<protocol::Release> releases;
 };

@@ -136,15 +136,16 @@ Status Session::send_slabs(Access& access, Reply& reply, const Content& content,
 
 Status Session::draft(const Request& request) {
     Reply reply(socket_.get(), request.header);
-    const std::string_view path = request.paths.front();
+    const std::string_view path = request.paths[0];
+    const std::string_view parent = request.paths[1];
     Status status;
     if (drafts_ >= protocol::kDraftsMax || holdings_.size() >= protocol::kLeasesMax)
         status = Error{EAGAIN};
     if (status.ok() && (request.draft.flags & protocol::kMakeDirectories) != 0)
         status = files_.make_directories(path, peer_.caller);
     if (status.ok()) {
-        auto draft =
-            files_.draft(path, request.draft.size, request.draft.mode & 0777U, peer_.caller);
+        auto draft = files_.draft(path, request.draft.size, request.draft.mode & 0777U,
+                                  peer_.caller, parent);
         status = draft ? grant_draft(reply, std::move(*draft)) : Status(draft.error());
     }
     if (!status) reply.append(refusal(0, status.error()));

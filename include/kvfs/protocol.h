@@ -18,7 +18,7 @@
 ///     lookup   count x path                       count x LookupEntry
 ///     lease    count x uint64 inode               records, see Entry; count leases among them
 ///     release  count x Release                    none is sent
-///     draft    DraftRequest, path                 records, see Entry; one lease among them
+///     draft    DraftRequest, path, parent's path  records, see Entry; one lease among them
 ///     await    Await                              Landed
 ///     set      path, key, value                   -
 ///     publish  uint64 lease                       uint64 inode
@@ -27,9 +27,10 @@
 ///     bye      -                                  none is sent
 ///
 /// A path is uint16 length, then as many bytes, without NUL: relative to the mount's root.
-/// hello comes first, and only once; a version that the daemon does not speak is answered with
-/// EPROTONOSUPPORT and the daemon's version in the header, and that is the last packet. What breaks
-/// these rules ends the connection without an answer.
+/// A draft's parent is the file before it in its prompt, "": none; one that cannot be found is
+/// none. hello comes first, and only once; a version that the daemon does not speak is answered
+/// with EPROTONOSUPPORT and the daemon's version in the header, and that is the last packet. What
+/// breaks these rules ends the connection without an answer.
 ///
 /// A connection that ends after bye, or whose process ends, gives back its leases and drafts. One
 /// that ends otherwise keeps them until its process has ended: a device may still be reading.
@@ -38,7 +39,7 @@ namespace kvfs::protocol {
 static_assert(std::endian::native == std::endian::little, "the socket speaks little-endian");
 
 inline constexpr std::uint32_t kMagic = 0x7366766b;  ///< "kvfs"
-inline constexpr std::uint16_t kVersion = 2;
+inline constexpr std::uint16_t kVersion = 3;
 /// No packet, with its header, is larger.
 inline constexpr std::size_t kPacketBytesMax = 64 << 10;
 /// Descriptors in one packet.

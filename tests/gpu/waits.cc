@@ -1,8 +1,13 @@
-// Whether a copy or a kernel that is queued after a stream began to wait for a value gets past it:
-// if not, an engine's stream must not wait so for what is still to be submitted.
+// Whether a copy or a kernel that is queued after a stream began to wait for a value gets past it,
+// and whether memory can be registered meanwhile, which a load does when its bytes come to lie in a
+// slab that is new to the client: if not, an engine's stream must not wait so for what is still to
+// be submitted.
+#include <array>
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <string>
 #include <thread>
 
 #include "fs/base/clock.h"
@@ -29,6 +34,36 @@ bool ends(const RawGpu& gpu, cuda::Stream stream) {
     gpu.cuEventDestroy(event);
     return ended;
 }
+
+/// Memory that another thread registers, and gives back before this is destroyed.
+class RegisteredElsewhere {
+  public:
+    RegisteredElsewhere()
+        : thread_([this] {
+              alignas(4096) static std::array<std::byte, 1 << 20> memory;
+              const RawGpu& gpu = RawGpu::get();
+              const cuda::Result result = gpu.cuMemHostRegister(
+                  memory.data(), memory.size(), cuda::kRegisterPortable | cuda::kRegisterDeviceMap);
+              result_ = gpu.error_name(result);
+              registered_ = true;
+              if (result == cuda::kSuccess) gpu.cuMemHostUnregister(memory.data());
+          }) {}
+    ~RegisteredElsewhere() { thread_.join(); }
+    RegisteredElsewhere(const RegisteredElsewhere&) = delete;
+    RegisteredElsewhere& operator=(const RegisteredElsewhere&) = delete;
+
+    /// Whether it comes to be.
+    std::string outcome() const {
+        for (const Deadline end = Clock::now() + kPatience; !registered_; std::this_thread::yield())
+            if (Clock::now() > end) return "is held up";
+        return "gets past it: " + result_;
+    }
+
+  private:
+    std::string result_;
+    std::atomic<bool> registered_ = false;
+    std::thread thread_;
+};
 
 }  // namespace
 
@@ -65,7 +100,11 @@ void ask_about_waits(Session& session) {
         kernel = ends(gpu, works.get());
     }
     session.tell("a kernel likewise", kernel ? "gets past it" : "is held up");
-    reinterpret_cast<volatile std::uint64_t*>(flag.data())[0] = 1;
+    {
+        const RegisteredElsewhere registered;
+        session.tell("the registration of memory likewise", registered.outcome());
+        reinterpret_cast<volatile std::uint64_t*>(flag.data())[0] = 1;
+    }
     waits.sync();
     works.sync();
     session.expect("the stream goes on when the value is there", true);

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -74,6 +75,34 @@ Test(files, only_who_may_write_a_file_tells_what_to_do_with_it) {
     cr_expect_eq(on.files->set_control("f", "pin", "1", {.uid = 3, .gid = 2}).error().code, EACCES);
     cr_expect_eq(on.files->set_control("g", "pin", "1", {.uid = 1, .gid = 2}).error().code, ENOENT);
     cr_expect(on.files->set_control("f", "pin", "1", {}).ok(), "root");
+}
+
+Test(files, a_draft_knows_the_file_before_it_in_its_prompt_if_its_caller_may_read_it) {
+    auto& on = fixture();
+    const kvfs::Caller owner{.uid = 5, .gid = 5};
+    const kvfs::Caller other{.uid = 6, .gid = 6};
+    const auto directory =
+        on.files->make(kRootIno, "v", {.mode = S_IFDIR | 0777, .uid = 5, .gid = 5});
+    cr_assert(directory.ok());
+    const Ino v = directory->inode.ino;
+    auto made = on.files->create(v, "own", {.mode = S_IFREG | 0600, .uid = 5, .gid = 5});
+    cr_assert(made.ok());
+    const Ino ino = made->attributes.inode.ino;
+    cr_assert(on.files->make(v, "link", {.mode = S_IFLNK | 0777, .symlink_target = "own"}).ok());
+    const auto parent_of = [&](const kvfs::Caller& caller, const std::string& path) {
+        const auto draft = on.files->draft("v/next", 100, 0644, caller, path);
+        cr_assert(draft.ok(), "%s", path.c_str());
+        return draft->chain_parent;
+    };
+
+    cr_expect_eq(parent_of(owner, "v/own"), ino);
+    cr_expect_eq(parent_of(owner, "/v//own"), ino);
+    cr_expect_eq(parent_of(other, "v/own"), 0);
+    const std::string too_long(5000, 'x');
+    for (const std::string path :
+         {"", "/", "v", "v/none", "none/own", "v/own/x", "v/../v/own", "v/link", too_long.c_str()})
+        cr_expect_eq(parent_of(owner, path), 0, "%s", path.c_str());
+    on.files->release(std::move(made->handle));
 }
 
 Test(files, a_lease_on_what_a_record_tells_leaves_nothing_live) {

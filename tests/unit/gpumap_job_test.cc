@@ -284,7 +284,7 @@ DeviceTest(gpumap_job, leases_are_given_back_when_jobs_end) {
 }
 
 Test(gpumap_job, outcomes_count_every_byte_once) {
-    const gm_range ranges[] = {{0, 10, 0, 0, 0}, {10, 10, 100, 5, 0}};
+    const gm_range ranges[] = {{0, 10, 1, 0, 0}, {10, 10, 100, 5, 0}};
     const gpumap::FileRanges file{100, ranges};
     const auto plan = gpumap::make_plan(std::span(&file, 1));
     cr_assert(plan.ok());

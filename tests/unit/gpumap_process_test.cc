@@ -223,6 +223,49 @@ DeviceTest(gpumap_process, a_process_that_is_killed_in_a_save_leaves_no_file_and
     cr_expect(daemon.read("a").empty());
     Client loads_the_driver(daemon.socket());
 }
+
+DeviceTest(gpumap_process, a_child_of_fork_is_refused_its_parents_context_and_opens_its_own) {
+    set_device({.delay_us = 20'000});
+    Daemon daemon({.dram_bytes = 128 * kMiB});
+    const auto bytes = Daemon::bytes(7, 16 * kMiB);
+    daemon.put("a", bytes);
+    Client client(daemon.socket());
+    gm_file* file = client.open("v/a");
+    gm_file* draft = client.create("v/b", 100);
+    const gm_devptr memory = client.allocate(bytes.size());
+    const gm_range range{0, bytes.size(), memory, 0, 0};
+    gm_job* job = nullptr;
+    cr_assert_eq(gm_prefetch(file, &range, 1, nullptr, &job), GM_OK);
+    Process process([&](int) {
+        gm_info info{};
+        info.size = sizeof info;
+        std::byte byte{};
+        if (gm_query(client, &info) != GM_ENOTCONN) return 1;
+        if (std::strstr(gm_message(), "fork") == nullptr) return 2;
+        if (gm_prefetch(file, &range, 1, nullptr, nullptr) != GM_ENOTCONN) return 3;
+        if (gm_commit(draft, 0, nullptr) != GM_ENOTCONN) return 4;
+        if (gm_job_wait(job, GM_ALL_GROUPS, -1) != GM_ENOTCONN) return 5;
+        if (gm_job_cancel(job) != GM_ENOTCONN) return 6;
+        if (gm_device_copy_out(client, &byte, memory, 1, nullptr) != GM_ENOTCONN) return 7;
+        if (gm_cq_fd(client) != GM_ENOTCONN) return 8;
+        gm_job_free(job);
+        gm_file_close(draft);
+        gm_close(client);
+        backend = GM_BACKEND_HOST;  // CUDA's driver is its parent's
+        Client own(daemon.socket());
+        const gm_devptr its_memory = own.allocate(bytes.size());
+        if (start_load(own, "v/a", its_memory, bytes.size(), nullptr) != GM_OK) return 9;
+        return own.fetch(its_memory, bytes.size()) == bytes ? 0 : 10;
+    });
+
+    cr_expect_eq(process.wait(), 0);
+
+    cr_expect_eq(gm_job_wait(job, GM_ALL_GROUPS, -1), GM_OK);
+    cr_expect(client.fetch(memory, bytes.size()) == bytes);
+    cr_expect_eq(gm_commit(draft, 0, nullptr), GM_OK, "%s", gm_message());
+    cr_expect_eq(daemon.read("b").size(), 100);
+    gm_job_free(job);
+}
 #endif
 
 DeviceTest(gpumap_process, what_is_evicted_during_a_load_is_loaded_whole) {

@@ -245,3 +245,32 @@ DeviceTest(gpumap_save, saving_more_than_dram_holds_pushes_older_files_out) {
         gm_file_close(file);
     }
 }
+
+DeviceTest(gpumap_save, a_parent_is_a_hint_and_no_name_for_it_fails_the_save) {
+    Daemon daemon;
+    daemon.put("first", Daemon::bytes(1, 100));
+    Client client(daemon.socket());
+    const auto bytes = Daemon::bytes(2, 2000);
+    const gm_range range{0, bytes.size(), upload(client, bytes), 0, 0};
+    const std::string too_long(100'000, 'x');
+
+    for (const char* parent : {"v/first", "/v/first", static_cast<const char*>(nullptr), "", "v",
+                               "v/none", "..", "\xff\n", too_long.c_str()}) {
+        gm_file* draft = nullptr;
+        cr_assert_eq(gm_file_create(client, "v/d/a", parent, GM_MAKE_DIRS, bytes.size(), &draft),
+                     GM_OK, "%s", gm_message());
+        cr_assert_eq(gm_save(draft, &range, 1, nullptr, nullptr), GM_OK);
+        cr_assert_eq(gm_commit(draft, 0, nullptr), GM_OK, "%s", gm_message());
+        gm_file_close(draft);
+        cr_expect_eq(look_up(client, "v/d/a"), GM_OK);
+    }
+
+    gm_file* draft = nullptr;
+    cr_expect_eq(gm_file_create(client, "v/b", nullptr, GM_CREATE, 100, &draft), GM_EINVAL);
+    cr_expect_eq(gm_file_create(client, "v/b", nullptr, 0, 0, &draft), GM_EINVAL);
+    cr_expect_eq(gm_file_create(client, nullptr, nullptr, 0, 100, &draft), GM_EINVAL);
+    cr_expect_eq(gm_file_create(nullptr, "v/b", nullptr, 0, 100, &draft), GM_EINVAL);
+    cr_expect_eq(gm_file_create(client, "v/b", nullptr, 0, 100, nullptr), GM_EINVAL);
+    cr_expect_eq(gm_file_create(client, "none/b", nullptr, 0, 100, &draft), GM_ENOENT);
+    cr_expect_eq(draft, nullptr);
+}

@@ -30,6 +30,7 @@ std::vector<Bytes> valid_requests() {
     Bytes draft;
     append(draft, DraftRequest{.size = 5000, .mode = 0644, .flags = kMakeDirectories});
     append_path(draft, "v/d/new");
+    append_path(draft, "v/a");
     Bytes release;
     append(release, Release{.lease = 1, .bytes = 99});
     Bytes await;
@@ -39,7 +40,7 @@ std::vector<Bytes> valid_requests() {
             packet(Op::lookup, 3, paths),
             numbers(Op::lease, 1ULL, 2ULL, 3ULL, 99ULL),
             packet(Op::release, 1, release),
-            packet(Op::draft, 1, draft),
+            packet(Op::draft, 2, draft),
             numbers(Op::publish, 1ULL),
             numbers(Op::discard, 1ULL, 2ULL),
             packet(Op::stats, 0, {}),
@@ -87,6 +88,10 @@ Test(protocol, what_is_no_request_is_refused) {
     Bytes no_size;
     append(no_size, DraftRequest{.size = 0, .mode = 0644, .flags = 0});
     append_path(no_size, "v/a");
+    append_path(no_size, "");
+    Bytes no_parent;
+    append(no_parent, DraftRequest{.size = 1, .mode = 0644, .flags = 0});
+    append_path(no_parent, "v/a");
     const Bytes refused[] = {{},
                              Bytes(31),
                              Bytes(kPacketBytesMax + 1),
@@ -98,7 +103,9 @@ Test(protocol, what_is_no_request_is_refused) {
                              packet(Op::lease, 0, {}),
                              packet(Op::lease, 2, Bytes(8)),
                              packet(Op::lease, 0x20000001, Bytes(8)),
-                             packet(Op::draft, 1, no_size),
+                             packet(Op::draft, 2, no_size),
+                             packet(Op::draft, 1, no_parent),
+                             packet(Op::draft, 2, no_parent),
                              packet(Op::await, 1, Bytes(8)),
                              packet(Op::await, 2, Bytes(32)),
                              packet(Op::bye, 1, {}),
