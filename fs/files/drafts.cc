@@ -129,7 +129,8 @@ Result<Files::Draft> Files::draft(std::string_view path, std::uint64_t size, std
 Result<Attributes> Files::publish(Draft draft) {
     const Lineage::Name known_by = Lineage::name(draft.parent, draft.name);
     // Others of its prompt may have been published since it was drafted.
-    draft.what.chain_parent = lineage_.parent_of(known_by);
+    draft.what.chain_parent =
+        draft.chain_parent != 0 ? draft.chain_parent : lineage_.parent_of(known_by);
     // The inode and its bytes are complete before the name points at them.
     const auto inode = names_.create_unnamed(draft.what);
     if (!inode) return inode.error();
