@@ -34,13 +34,16 @@ void Cache::purge(ObjectId id) {
             store_failed(*tier, id, "removing", removed.error());
 }
 
-void Cache::recall(ObjectId id, std::uint64_t store_uid, std::uint64_t bytes, Priority priority) {
+void Cache::recall(ObjectId id, std::uint64_t store_uid, std::uint64_t bytes, Priority priority,
+                   VolumeId volume) {
     StoreTier* tier = store_of(store_uid);
     if (tier == nullptr) return;
+    VolumeShare counted{volume};
+    volumes_.count(counted, bytes);
     const MutexLock lock(tier->mutex);
     tier->used += tier->store->footprint(bytes);
     ++tier->files;
-    tier->order.admitted({.id = id, .bytes = bytes}, priority);
+    tier->order.admitted({.id = id, .bytes = bytes}, priority, volume);
 }
 
 ObjectPtr Cache::add(ObjectId id, VolumeId volume) {
@@ -78,6 +81,7 @@ Result<ObjectPtr> Cache::acquire(ObjectId id) {
     object->store = tier;
     object->empty_saved = empty;
     object->charged = empty ? 0 : charge_of(*tier, *record);
+    object->counted.bytes = held_bytes(*record);  // and is counted already
     object->chunk_crcs = std::move(record->chunk_crcs);
     object->pinned = record->pinned;
     object->priority = record->priority;
@@ -89,8 +93,10 @@ Status Cache::opened(Object& object, bool writes) {
     bool in_dram = false;
     bool hit = false;
     StoreTier* store = nullptr;
+    VolumeId volume = 0;
     {
         const MutexLock lock(object.mutex);
+        volume = object.counted.volume;
         if (object.state == Object::State::lost) return Error{ESTALE};
         ++object.handles;
         if (writes) ++object.writers;
@@ -98,7 +104,7 @@ Status Cache::opened(Object& object, bool writes) {
         store = object.store;
         hit = in_dram || store != nullptr || object.empty_saved;
     }
-    used(object, hit, in_dram, store);
+    used(object, volume, hit, in_dram, store);
     return {};
 }
 
@@ -151,7 +157,7 @@ bool Cache::closed(ObjectPtr object, const Closing& how) {
         }
     }
     if (record) {
-        static_cast<void>(catalog_->save_object(object->id, *record));
+        static_cast<void>(save(object->id, *record));
         relabel(object->id, *record);
     }
     if (spill) write_behind(object);
@@ -177,7 +183,11 @@ bool Cache::unlinked(ObjectId id) {
     }
     if (const auto record = catalog_->find_object(id)) {
         StoreTier* tier = store_of(record->store_uid);
-        if (tier != nullptr) forget(id, tier, charge_of(*tier, *record));
+        if (tier != nullptr) {
+            VolumeShare counted{record->volume, held_bytes(*record)};
+            volumes_.count(counted, 0);
+            forget(id, tier, charge_of(*tier, *record));
+        }
     }
     objects_.erase(entry);
     return true;
@@ -194,7 +204,18 @@ Status Cache::renamed(ObjectId id, VolumeId volume) {
         record = std::move(*found);
     }
     if (record) relabel(id, *record);
-    return object == nullptr ? Status{} : move_to_volume(*object, volume);
+    if (object == nullptr) return {};
+    bool counts_elsewhere = false;
+    {
+        const MutexLock lock(object->mutex);
+        counts_elsewhere = object->counted.volume != volume;
+        if (counts_elsewhere) volumes_.move(object->counted, volume);
+    }
+    if (counts_elsewhere) {
+        regroup(id);
+        kick_evictor();
+    }
+    return move_to_volume(*object, volume);
 }
 
 void Cache::relabel(ObjectId id, const ObjectRecord& record) {
@@ -260,9 +281,7 @@ std::optional<Cache::Residency> Cache::residency(ObjectId id) const {
     now.size = object->size;
     now.dram_bytes = object->content ? object->content->size() : 0;
     if (object->store != nullptr) now.store = object->store->store->name();
-    now.held_bytes = object->state == Object::State::scratch                    ? object->charged
-                     : (object->content != nullptr || object->store != nullptr) ? object->size
-                                                                                : 0;
+    now.held_bytes = held_bytes(*object);
     now.modified_ns = object->modified_ns;
     now.sealed = object->state != Object::State::writing && object->writers == 0;
     now.scratch = object->state == Object::State::scratch;
@@ -312,6 +331,7 @@ void Cache::flush_uses() {
     }
     if (!uses.empty()) catalog_->record_uses(uses);
     measure_backed();
+    if (!volumes_.over_hard().empty()) ask_evictor();  // what could not go may go now
 
     std::vector<std::weak_ptr<Object>> again;
     {
@@ -337,7 +357,7 @@ std::vector<Cache::TierUsage> Cache::usage() const {
     return tiers;
 }
 
-void Cache::used(const Object& object, bool hit, bool in_dram, StoreTier* store) {
+void Cache::used(const Object& object, VolumeId volume, bool hit, bool in_dram, StoreTier* store) {
     {
         const MutexLock lock(uses_mutex_);
         ObjectUse& use = uses_[object.id];
@@ -348,19 +368,19 @@ void Cache::used(const Object& object, bool hit, bool in_dram, StoreTier* store)
     if (in_dram) {
         ++counters_.dram_hits;
         const MutexLock lock(dram_mutex_);
-        dram_order_.used({.id = object.id}, object.priority);
+        dram_order_.used({.id = object.id}, object.priority, volume);
     } else if (store != nullptr) {
         ++counters_.store_hits;
     }
     if (store != nullptr) {
         const MutexLock lock(store->mutex);
-        store->order.used({.id = object.id}, object.priority);
+        store->order.used({.id = object.id}, object.priority, volume);
     }
 }
 
 void Cache::admit(const Object& object, std::uint64_t bytes) {
     const MutexLock lock(dram_mutex_);
-    dram_order_.admitted({.id = object.id, .bytes = bytes}, object.priority);
+    dram_order_.admitted({.id = object.id, .bytes = bytes}, object.priority, object.counted.volume);
 }
 
 void Cache::forget(ObjectId id, StoreTier* store, std::uint64_t charged) {
@@ -403,6 +423,7 @@ void Cache::discard(const ObjectPtr& object) {
         ++object->version;
         store = std::exchange(object->store, nullptr);
         charged = std::exchange(object->charged, 0);
+        count(*object);
     }
     object->changed.notify_all();
     forget(object->id, store, charged);
@@ -446,6 +467,8 @@ ObjectPtr Cache::adopt(ObjectId id, VolumeId volume, std::shared_ptr<Content> co
     {
         MutexLock lock(object->mutex);
         object->size = content->size();
+        object->counted = {volume, content->take_share().bytes};
+        const Recount recount(*this, *object);
         if (object->size > 0) object->content = std::move(content);
         seal(*object, lock);
     }

@@ -195,7 +195,8 @@ void Cache::moved(Object& object, const Move& move, Status status) {
             was_charged = std::exchange(object.charged, move.charged);
             if (object.renamed) renamed = record_of(object);
             const MutexLock tier_lock(move.to->mutex);
-            move.to->order.admitted({.id = object.id, .bytes = move.charged}, object.priority);
+            move.to->order.admitted({.id = object.id, .bytes = move.charged}, object.priority,
+                                    object.counted.volume);
             ++move.to->files;
         }
         object.renamed = false;

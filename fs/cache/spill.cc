@@ -133,7 +133,7 @@ void Cache::spilled(ObjectPtr object, std::uint64_t version, StoreTier& tier, Ob
     }
     if (status) {
         // The record goes first: once the store shows up in the object, DRAM may be given up.
-        status = catalog_->save_object(object->id, record);
+        status = save(object->id, record);
     } else if (charged) {
         store_failed(tier, object->id, "writing", status.error());
     }
@@ -154,7 +154,8 @@ void Cache::spilled(ObjectPtr object, std::uint64_t version, StoreTier& tier, Ob
             if (object->renamed) renamed = record_of(*object);
             // Before anybody sees the store: who unlinks the file takes it out of the order.
             const MutexLock tier_lock(tier.mutex);
-            tier.order.admitted({.id = object->id, .bytes = bytes}, object->priority);
+            tier.order.admitted({.id = object->id, .bytes = bytes}, object->priority,
+                                object->counted.volume);
             ++tier.files;
         }
         object->renamed = false;

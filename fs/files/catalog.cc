@@ -116,30 +116,44 @@ Status Files::clean_up() {
     return {};
 }
 
+void Files::recall_quotas() {
+    std::vector<Ino> volumes;
+    const Status listed = names_.list(kRootIno, "", [&](const Namespace::Entry& entry) {
+        if (entry.type == S_IFDIR) volumes.push_back(entry.ino);
+        return true;
+    });
+    if (!listed) spdlog::error("volumes cannot be listed: {}", listed.error().message());
+    for (const Ino volume : volumes)
+        if (const auto inode = names_.get(volume); inode && quota_of(*inode).any())
+            cache_.set_quota(volume, quota_of(*inode));
+}
+
+/// After the quotas: so each volume's files are in their order of use.
 void Files::recall() {
     struct Held {
         std::int64_t atime_ns;
         Ino ino;
         std::uint64_t bytes;
         Priority priority;
+        VolumeId volume;
     };
     // By store. In a deque, which gives its memory back in small pieces while the cache's lists
     // grow by such: there may be 10^7 files.
     std::map<std::uint64_t, std::deque<Held>> held;
-    const Status scanned =
-        names_.scan_placements([&](const Inode& inode, const Placement& placement) {
-            held[placement.store_uid].push_back(
-                {inode.atime_ns, inode.ino,
-                 placement.scratch ? placement.held_bytes : placement.size, inode.priority});
-            return true;
-        });
+    const Status scanned = names_.scan_placements([&](const Inode& inode,
+                                                      const Placement& placement) {
+        held[placement.store_uid].push_back(
+            {inode.atime_ns, inode.ino, placement.scratch ? placement.held_bytes : placement.size,
+             inode.priority, inode.volume});
+        return true;
+    });
     if (!scanned) spdlog::error("files on SSD cannot be listed: {}", scanned.error().message());
     for (auto& [store_uid, files] : held) {
         std::sort(files.begin(), files.end(),
                   [](const Held& a, const Held& b) { return a.atime_ns < b.atime_ns; });
         for (; !files.empty(); files.pop_front())
-            cache_.recall(files.front().ino, store_uid, files.front().bytes,
-                          files.front().priority);
+            cache_.recall(files.front().ino, store_uid, files.front().bytes, files.front().priority,
+                          files.front().volume);
     }
 }
 

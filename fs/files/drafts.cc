@@ -127,6 +127,7 @@ Result<Attributes> Files::publish(Draft draft) {
     }
     if (named->moved.priority != Priority::normal)
         cache_.set_priority(inode->ino, named->moved.priority);
+    if (named->moved.volume != draft.volume) was_moved(named->moved);
     cache_.write_behind(std::move(object));
     Change change{draft.parent, draft.name};
     if (named->replaced) {
