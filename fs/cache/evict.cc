@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <functional>
 #include <tuple>
 
 #include "fs/base/log.h"
@@ -220,8 +221,9 @@ Cache::VolumeEviction Cache::evict_from_volume(VolumeId volume, std::uint64_t by
         stores.emplace_back(tier->order.files_of(volume), tier.get());
     }
     std::sort(stores.begin(), stores.end(), std::greater<>());
-    for (const auto& [files, tier] : stores) {
-        if (files == 0 || done.bytes >= bytes) break;
+    for (const auto& one : stores) {
+        StoreTier* const tier = one.second;
+        if (one.first == 0 || done.bytes >= bytes) break;
         done.bytes += evict_in_order(
             bytes - done.bytes,
             [&](std::size_t count) {
