@@ -35,6 +35,23 @@ std::string state_of(const Json& tier) {
     return state.empty() ? "ok" : state;
 }
 
+/// Volumes with a quota, as the tiers they have a share of.
+void add_volumes(const Json& volumes, Table& table) {
+    for (const Json& volume : volumes) {
+        const auto used = number_of(volume, "used_bytes"),
+                   soft = number_of(volume, "soft_quota_bytes"),
+                   hard = number_of(volume, "hard_quota_bytes");
+        const auto quota = hard != 0 ? hard : soft;
+        const std::string state = hard != 0 && used > hard   ? "over its hard quota"
+                                  : soft != 0 && used > soft ? "over its soft quota"
+                                                             : "ok";
+        table.add({"  volume " + volume.value("name", "?"), format_size(quota), format_size(used),
+                   format_size(quota > used ? quota - used : 0),
+                   format_percent(static_cast<double>(used), static_cast<double>(quota)), "-",
+                   state});
+    }
+}
+
 void add_rows(const Json& mount, Table& table) {
     table.add_heading(mount.value("mount", ""));
     for (const Json& tier : mount["tiers"]) {
@@ -45,6 +62,7 @@ void add_rows(const Json& mount, Table& table) {
                    format_percent(static_cast<double>(used), static_cast<double>(capacity)),
                    format_count(number_of(tier, "files")), state_of(tier)});
     }
+    if (mount.contains("volumes")) add_volumes(mount["volumes"], table);
     const auto names = mount.find("names");
     if (names == mount.end()) return;
     table.add_heading("  names: " + format_count(number_of(*names, "files")) + " files in " +
@@ -70,7 +88,8 @@ int run(const Arguments& arguments, Io& io) {
             continue;
         }
         Json mount{{"mount", statistics->value("mount", path)}, {"tiers", tiers_of(*statistics)}};
-        if (statistics->contains("names")) mount["names"] = (*statistics)["names"];
+        for (const char* part : {"volumes", "names"})
+            if (statistics->contains(part)) mount[part] = (*statistics)[part];
         mounts.push_back(std::move(mount));
     }
     if (arguments.flag("json")) {
@@ -87,7 +106,7 @@ int run(const Arguments& arguments, Io& io) {
 
 }  // namespace
 
-const Verb df_verb{"df", "[--json] MOUNT...", "Shows each tier's capacity, use and files", options,
-                   run};
+const Verb df_verb{"df", "[--json] MOUNT...",
+                   "Shows the use of each tier, and of each volume with a quota", options, run};
 
 }  // namespace kvfs

@@ -15,10 +15,10 @@
 namespace kvfs {
 namespace {
 
-constexpr std::array kVerbs{&ls_verb,    &du_verb,       &df_verb,       &stat_verb,
-                            &pin_verb,   &unpin_verb,    &ttl_verb,      &priority_verb,
-                            &evict_verb, &prefetch_verb, &add_verb,      &drain_verb,
-                            &fsck_verb,  &replay_verb,   &simulate_verb, &bench_verb};
+constexpr std::array kVerbs{&ls_verb,       &du_verb,   &df_verb,       &stat_verb,  &pin_verb,
+                            &unpin_verb,    &ttl_verb,  &priority_verb, &quota_verb, &evict_verb,
+                            &prefetch_verb, &add_verb,  &drain_verb,    &fsck_verb,  &replay_verb,
+                            &simulate_verb, &bench_verb};
 
 const Verb* find_verb(const std::string& name) {
     const auto found = std::find_if(kVerbs.begin(), kVerbs.end(),

@@ -58,7 +58,8 @@ void print_text(const Json& statistics, std::ostream& out) {
         if (value.is_object()) print_section(key.c_str(), value, out);
         if (!value.is_array()) continue;
         for (const Json& element : value) {
-            const std::string title = "tier " + element.value("name", "?");
+            const std::string title =
+                (key == "volumes" ? "volume " : "tier ") + element.value("name", "?");
             Json rest = element;
             rest.erase("name");
             print_section(title.c_str(), rest, out);

@@ -65,6 +65,7 @@ extern const Verb pin_verb;
 extern const Verb unpin_verb;
 extern const Verb ttl_verb;
 extern const Verb priority_verb;
+extern const Verb quota_verb;
 extern const Verb evict_verb;
 extern const Verb prefetch_verb;
 extern const Verb replay_verb;

@@ -139,7 +139,9 @@ Status Cache::write(const ObjectPtr& object, std::uint64_t offset,
     if (bytes.empty()) return {};
     object->modified_ns = wall_ns();
     counters_.written_bytes += bytes.size();
+    if (Status room = reserve(*object, offset, bytes.size(), until); !room) return room;
     MutexLock lock(object->mutex);
+    const Recount recount(*this, *object);
     for (;;) {
         if (object->converting) {
             if (Status waited = wait_changed(*object, lock, until); !waited) return waited;
@@ -206,8 +208,10 @@ Status Cache::truncate(const ObjectPtr& object, std::uint64_t size) {
     bool spill = false;
     std::optional<ObjectRecord> record;
     object->modified_ns = wall_ns();
+    if (Status room = reserve(*object, size, 0, until); !room) return room;
     {
         MutexLock lock(object->mutex);
+        const Recount recount(*this, *object);
         for (;;) {
             if (object->state == Object::State::lost) return Error{ESTALE, "the file was lost"};
             if (object->converting) {
@@ -259,7 +263,9 @@ Status Cache::allocate(const ObjectPtr& object, std::uint64_t offset, std::uint6
                        bool keep_size) {
     const Deadline until = deadline();
     const std::uint64_t end = offset + length;
+    if (Status room = reserve(*object, offset, length, until); !room) return room;
     MutexLock lock(object->mutex);
+    const Recount recount(*this, *object);
     for (;;) {
         if (object->state == Object::State::lost) return Error{ESTALE, "the file was lost"};
         if (object->converting) {
@@ -301,6 +307,7 @@ Result<Lease> Cache::lease(const ObjectPtr& object, Fill fill) {
     Lease lease;
     StoreTier* store = nullptr;
     bool hit = false;
+    VolumeId counted_in = 0;
     {
         MutexLock lock(object->mutex);
         if (Status filled = fill_for_lease(object, lock, fill); !filled) return filled.error();
@@ -308,13 +315,14 @@ Result<Lease> Cache::lease(const ObjectPtr& object, Fill fill) {
                               (object->state == Object::State::scratch && object->writers == 0);
         if (!readable || object->converting) return Error{ENOENT, "not sealed"};
         lease.volume = object->volume;
+        counted_in = object->counted.volume;
         lease.size = object->size;
         lease.chunk_crcs = object->chunk_crcs;
         store = object->store;
         if (object->content != nullptr) lease.content = Content::hold(object->content);
         hit = lease.content != nullptr || store != nullptr || object->empty_saved;
     }
-    used(*object, hit, lease.content != nullptr && lease.content->whole(), store);
+    used(*object, counted_in, hit, lease.content != nullptr && lease.content->whole(), store);
     if (lease.content != nullptr || lease.size == 0) return lease;
     if (store == nullptr) return Error{ENOENT, "lost"};
     auto reader = open_stored(*object, store);
@@ -329,9 +337,16 @@ Result<Lease> Cache::lease(const ObjectPtr& object, Fill fill) {
 Result<std::shared_ptr<Content>> Cache::draft(VolumeId volume, std::uint64_t size) {
     if (size > options_.file_bytes_max) return Error{EFBIG, "more than one file may have in DRAM"};
     const Deadline until = deadline();
+    VolumeShare counted{volume};
+    if (Status room = reserve(counted, size, until); !room) return room.error();
+    auto share = std::make_unique<DraftShare>(volumes_, counted);
     for (;;) {
         auto memory = arena_->allocate(volume, std::max<std::uint64_t>(size, 1));
-        if (memory) return std::make_shared<Content>(std::move(*memory), size, room_);
+        if (memory) {
+            auto content = std::make_shared<Content>(std::move(*memory), size, room_);
+            content->hold_share(std::move(share));
+            return content;
+        }
         if (Status room = make_room(volume, size, until); !room) return room.error();
     }
 }

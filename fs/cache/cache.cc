@@ -35,47 +35,6 @@ void Cache::purge(ObjectId id) {
             store_failed(*tier, id, "removing", removed.error());
 }
 
-void Cache::recall(std::uint64_t store_uid, const StoredFile& file) {
-    if (StoreTier* const tier = store_of(store_uid)) count(*tier, file);
-}
-
-void Cache::count(StoreTier& tier, const StoredFile& file) {
-    const MutexLock lock(tier.mutex);
-    tier.used += tier.store->footprint(file.bytes);
-    ++tier.files;
-    tier.order.admitted(use_of(file.id, file.standing, file.bytes), file.standing.priority);
-}
-
-Status Cache::may_add(const ObjectStore& store) const {
-    if (stores_.size() == kStoresMax)
-        return Error{E2BIG, "there are " + std::to_string(kStoresMax) + " stores already"};
-    if (const StoreTier* const same = store_of(store.uid()))
-        return Error{EEXIST, store.name() + " is a copy of " + same->store->name()};
-    return {};
-}
-
-void Cache::add_store(std::unique_ptr<ObjectStore> store,
-                      const std::deque<StoredFile>& coldest_first) {
-    auto made = std::make_unique<StoreTier>(options_.policy);
-    StoreTier& tier = *made;
-    tier.store = std::move(store);
-    if (tier.store->draining()) set_draining(tier, false);  // it is wanted again
-    for (const StoredFile& file : coldest_first) count(tier, file);
-    stores_.push_back(std::move(made));
-    for (const StoredFile& file : coldest_first) drop_if_gone(tier, file);
-    room_.changed();
-    kick_evictor();
-}
-
-/// Of a file that was counted while nobody knew the store: whoever unlinked it left its bytes.
-void Cache::drop_if_gone(StoreTier& tier, const StoredFile& file) {
-    Table::accessor entry;
-    if (!objects_.insert(entry, file.id)) return;  // used by now, and so accounted for
-    const auto record = catalog_->find_object(file.id);
-    if (!record || record->unlinked) forget(file.id, &tier, tier.store->footprint(file.bytes));
-    objects_.erase(entry);
-}
-
 ObjectPtr Cache::add(ObjectId id, VolumeId volume, const Standing& standing) {
     auto object = std::make_shared<Object>(id, volume);
     object->set_standing(standing);
@@ -112,6 +71,7 @@ Result<ObjectPtr> Cache::acquire(ObjectId id) {
     object->store = tier;
     object->empty_saved = empty;
     object->charged = empty ? 0 : charge_of(*tier, *record);
+    object->counted.bytes = held_bytes(*record);  // and is counted already
     object->chunk_crcs = std::move(record->chunk_crcs);
     object->pinned = record->pinned;
     object->set_standing(record->standing);
@@ -123,8 +83,10 @@ Status Cache::opened(Object& object, bool writes) {
     bool in_dram = false;
     bool hit = false;
     StoreTier* store = nullptr;
+    VolumeId volume = 0;
     {
         const MutexLock lock(object.mutex);
+        volume = object.counted.volume;
         if (object.state == Object::State::lost) return Error{ESTALE};
         ++object.handles;
         if (writes) ++object.writers;
@@ -132,7 +94,7 @@ Status Cache::opened(Object& object, bool writes) {
         store = object.store;
         hit = in_dram || store != nullptr || object.empty_saved;
     }
-    used(object, hit, in_dram, store);
+    used(object, volume, hit, in_dram, store);
     return {};
 }
 
@@ -185,7 +147,7 @@ bool Cache::closed(ObjectPtr object, const Closing& how) {
         }
     }
     if (record) {
-        static_cast<void>(catalog_->save_object(object->id, *record));
+        static_cast<void>(save(object->id, *record));
         relabel(object->id, *record);
     }
     if (spill) write_behind(object);
@@ -211,7 +173,10 @@ bool Cache::unlinked(ObjectId id) {
     }
     if (const auto record = catalog_->find_object(id)) {
         StoreTier* tier = store_of(record->store_uid);
-        if (tier != nullptr) forget(id, tier, charge_of(*tier, *record));
+        if (tier != nullptr) {
+            VolumeShare counted{record->volume, held_bytes(*record)};
+            if (forget(id, tier, charge_of(*tier, *record))) volumes_.count(counted, 0);
+        }
     }
     objects_.erase(entry);
     return true;
@@ -228,7 +193,18 @@ Status Cache::renamed(ObjectId id, VolumeId volume) {
         record = std::move(*found);
     }
     if (record) relabel(id, *record);
-    return object == nullptr ? Status{} : move_to_volume(*object, volume);
+    if (object == nullptr) return {};
+    bool counts_elsewhere = false;
+    {
+        const MutexLock lock(object->mutex);
+        counts_elsewhere = object->counted.volume != volume;
+        if (counts_elsewhere) volumes_.move(object->counted, volume);
+    }
+    if (counts_elsewhere) {
+        regroup(id);
+        kick_evictor();
+    }
+    return move_to_volume(*object, volume);
 }
 
 void Cache::relabel(ObjectId id, const ObjectRecord& record) {
@@ -294,9 +270,7 @@ std::optional<Cache::Residency> Cache::residency(ObjectId id) const {
     now.size = object->size;
     now.dram_bytes = object->content ? object->content->size() : 0;
     if (object->store != nullptr) now.store = object->store->store->name();
-    now.held_bytes = object->state == Object::State::scratch                    ? object->charged
-                     : (object->content != nullptr || object->store != nullptr) ? object->size
-                                                                                : 0;
+    now.held_bytes = held_bytes(*object);
     now.modified_ns = object->modified_ns;
     now.sealed = object->state != Object::State::writing && object->writers == 0;
     now.scratch = object->state == Object::State::scratch;
@@ -354,6 +328,7 @@ void Cache::flush_uses() {
     }
     if (!uses.empty()) catalog_->record_uses(uses);
     measure_backed();
+    if (!volumes_.over_hard().empty()) ask_evictor();  // what could not go may go now
 
     std::vector<std::weak_ptr<Object>> again;
     {
@@ -379,7 +354,7 @@ std::vector<Cache::TierUsage> Cache::usage() const {
     return tiers;
 }
 
-void Cache::used(const Object& object, bool hit, bool in_dram, StoreTier* store) {
+void Cache::used(const Object& object, VolumeId volume, bool hit, bool in_dram, StoreTier* store) {
     {
         const MutexLock lock(uses_mutex_);
         ObjectUse& use = uses_[object.id];
@@ -390,13 +365,13 @@ void Cache::used(const Object& object, bool hit, bool in_dram, StoreTier* store)
     if (in_dram) {
         ++counters_.dram_hits;
         const MutexLock lock(dram_mutex_);
-        dram_order_.used(object.use(), object.priority);
+        dram_order_.used(object.use(), object.priority, volume);
     } else if (store != nullptr) {
         ++counters_.store_hits;
     }
     if (store != nullptr) {
         const MutexLock lock(store->mutex);
-        store->order.used(object.use(), object.priority);
+        store->order.used(object.use(), object.priority, volume);
     } else if (hit) {
         reconsider(object);
     }
@@ -404,18 +379,19 @@ void Cache::used(const Object& object, bool hit, bool in_dram, StoreTier* store)
 
 void Cache::admit(const Object& object, std::uint64_t bytes) {
     const MutexLock lock(dram_mutex_);
-    dram_order_.admitted(object.use(bytes), object.priority);
+    dram_order_.admitted(object.use(bytes), object.priority, object.counted.volume);
 }
 
-void Cache::forget(ObjectId id, StoreTier* store, std::uint64_t charged) {
+/// True: the store counted it until now.
+bool Cache::forget(ObjectId id, StoreTier* store, std::uint64_t charged) {
     {
         const MutexLock lock(dram_mutex_);
         dram_order_.removed(id);
     }
-    if (store == nullptr) return;
+    if (store == nullptr) return false;
     if (const Status removed = store->store->remove(id); !removed)
         store_failed(*store, id, "removing", removed.error());
-    left_store(*store, id, charged);
+    return left_store(*store, id, charged);
 }
 
 void Cache::retire(ObjectPtr object) {
@@ -444,6 +420,7 @@ void Cache::discard(const ObjectPtr& object) {
         ++object->version;
         store = std::exchange(object->store, nullptr);
         charged = std::exchange(object->charged, 0);
+        count(*object);
     }
     object->changed.notify_all();
     forget(object->id, store, charged);
@@ -465,7 +442,7 @@ void Cache::seal(Object& object, MutexLock& lock) {
 
 ObjectRecord Cache::record_of(const Object& object) const {
     ObjectRecord record;
-    record.volume = object.volume;
+    record.volume = object.counted.volume;
     record.scratch = object.state == Object::State::scratch;
     record.pinned = object.pinned;
     record.standing = object.standing();
@@ -488,6 +465,8 @@ ObjectPtr Cache::adopt(ObjectId id, VolumeId volume, const Standing& standing,
     {
         MutexLock lock(object->mutex);
         object->size = content->size();
+        object->counted = {volume, content->take_share().bytes};
+        const Recount recount(*this, *object);
         if (object->size > 0) object->content = std::move(content);
         seal(*object, lock);
     }

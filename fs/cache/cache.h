@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <thread>
@@ -22,6 +23,7 @@
 #include "fs/cache/eviction_order.h"
 #include "fs/cache/growing_list.h"
 #include "fs/cache/object.h"
+#include "fs/cache/volumes.h"
 #include "fs/store/arena.h"
 #include "fs/store/object_store.h"
 
@@ -121,7 +123,8 @@ class Cache {
     /// A file that a store holds since an earlier run.
     struct StoredFile {
         ObjectId id = 0;
-        std::uint64_t bytes = 0;
+        std::uint64_t bytes = 0;  ///< that it holds there
+        VolumeId volume = 0;
         Standing standing{};
     };
     /// Call in order of last use, oldest first.
@@ -176,7 +179,9 @@ class Cache {
     /// The file's last name went. True when nobody has it open: as for closed().
     bool unlinked(ObjectId id);
     /// The file has another name, in `volume`: its object's label follows, and when that is another
-    /// volume, so do its bytes in DRAM. Errors: ETIMEDOUT, ENOSPC - they stay where they were.
+    /// volume, so does what it counts for, and its bytes in DRAM. A file that comes from another
+    /// volume must have been acquired before its record changed. Errors: ETIMEDOUT, ENOSPC - the
+    /// bytes stay where they were.
     Status renamed(ObjectId id, VolumeId volume);
 
     // --- bytes
@@ -184,7 +189,8 @@ class Cache {
     /// [offset, offset + length), fewer only at the end of the file. A file that is only in a store
     /// is filled into DRAM first. Errors: EIO, ETIMEDOUT, ESTALE.
     Result<ReadView> read(const ObjectPtr& object, std::uint64_t offset, std::size_t length);
-    /// All or an error. Errors: ENOSPC, ETIMEDOUT, EIO, ESTALE.
+    /// All or an error. Errors: ENOSPC, ETIMEDOUT, EIO, ESTALE; EDQUOT - beyond the volume's hard
+    /// quota, and none of its other files can go: they are open, leased or pinned.
     Status write(const ObjectPtr& object, std::uint64_t offset, std::span<const std::byte> bytes);
     Status truncate(const ObjectPtr& object, std::uint64_t size);
     /// Room for [offset, offset + length); grows the file unless `keep_size`.
@@ -207,7 +213,7 @@ class Cache {
     /// A lease on DRAM may be on bytes that a fill is still bringing (Content::progress). Errors:
     /// ENOENT - not sealed, or lost; of Fill::always, those of read().
     Result<Lease> lease(const ObjectPtr& object, Fill fill = Fill::running);
-    /// Room for `size` bytes that are no file's yet.
+    /// Room for `size` bytes that are no file's yet. Errors: as write(); EFBIG.
     Result<std::shared_ptr<Content>> draft(VolumeId volume, std::uint64_t size);
     /// `content` is, whole, the bytes of the new file `id`: sealed. write_behind() once it has a
     /// name.
@@ -249,6 +255,12 @@ class Cache {
     /// Errors: ENOENT - no such store; EBUSY - there is no other.
     Status drain(const std::string& store, bool on);
 
+    /// From now on the volume holds so much at most (hard), or has its files evicted before those
+    /// of others (soft). What it has too much goes in the background. A volume that is removed must
+    /// be told of, with no quota.
+    void set_quota(VolumeId volume, VolumeQuota quota);
+    const Volumes& volumes() const { return volumes_; }
+
     struct TierUsage {
         std::string name;
         std::uint64_t capacity = 0;
@@ -278,11 +290,9 @@ class Cache {
     Deadline deadline() const { return deadline_after(options_.io_timeout); }
 
     // cache.cc: objects
-    void used(const Object& object, bool hit, bool in_dram, StoreTier* store);
-    void admit(const Object& object, std::uint64_t bytes);
-    void count(StoreTier& tier, const StoredFile& file);
-    void drop_if_gone(StoreTier& tier, const StoredFile& file);
-    void forget(ObjectId id, StoreTier* store, std::uint64_t charged);
+    void used(const Object& object, VolumeId volume, bool hit, bool in_dram, StoreTier* store);
+    void admit(const Object& object, std::uint64_t bytes) REQUIRES(object.mutex);
+    bool forget(ObjectId id, StoreTier* store, std::uint64_t charged);
     void discard(const ObjectPtr& object);
     void relabel(ObjectId id, const ObjectRecord& record);
     Status move_to_volume(Object& object, VolumeId volume);
@@ -292,6 +302,33 @@ class Cache {
 
     // Functions that take a MutexLock open it for a while and hold it again when they return;
     // clang's analysis cannot follow that, so their bodies are not checked.
+
+    // quota.cc: what volumes hold, and may hold
+    void count(Object& object) const REQUIRES(object.mutex);
+    /// Recounts a file when a change of it ends, however it ends.
+    class Recount {
+      public:
+        Recount(const Cache& cache, Object& object) : cache_(cache), object_(object) {}
+        ~Recount() NO_THREAD_SAFETY_ANALYSIS { cache_.count(object_); }
+        Recount(const Recount&) = delete;
+        Recount& operator=(const Recount&) = delete;
+
+      private:
+        const Cache& cache_;
+        Object& object_;
+    };
+    std::uint64_t growth(const Object& object, std::uint64_t offset, std::uint64_t length) const
+        REQUIRES(object.mutex);
+    /// Counts beforehand what the file is to hold when [offset, offset + length) is written.
+    Status reserve(Object& object, std::uint64_t offset, std::uint64_t length, Deadline deadline);
+    Status reserve(VolumeShare& draft, std::uint64_t bytes, Deadline deadline);
+    Status make_room_in_volume(const VolumeShare& file, std::uint64_t more, Deadline deadline);
+    Status save(ObjectId id, const ObjectRecord& record);
+    void regroup(ObjectId id);
+    bool gathering(VolumeId volume);
+    bool gather_some();
+    bool evict_excess();
+    void ask_evictor();
 
     // bytes.cc: reading and writing
     Status grow(Object& object, MutexLock& lock, std::uint64_t end, Deadline deadline)
@@ -346,7 +383,7 @@ class Cache {
     void spiller();
     void spill(const ObjectPtr& object);
     void spilled(ObjectPtr object, std::uint64_t version, StoreTier& tier, ObjectRecord record,
-                 Status status);
+                 VolumeId admitted_in, Status status);
     bool spills_pending() const;
 
     void stop_background();
@@ -360,6 +397,8 @@ class Cache {
 
     // drain.cc: looking after stores, and from one into the others
     void keeper();
+    void count(StoreTier& tier, const StoredFile& file);
+    void drop_if_gone(StoreTier& tier, const StoredFile& file);
     void drain_some(StoreTier& tier);
     void set_drain_moves(StoreTier& tier);
     void set_draining(StoreTier& tier, bool on);
@@ -368,7 +407,7 @@ class Cache {
     void move_sealed(StoreTier& from, const ObjectPtr& object);
     Status read_for(Move& move, ObjectId id);
     void moved(Object& object, const Move& move, Status status);
-    void left_store(StoreTier& tier, ObjectId id, std::uint64_t charged);
+    bool left_store(StoreTier& tier, ObjectId id, std::uint64_t charged);
     void give_up_old(Object& object, const Move& move);
 
     // evict.cc: making room
@@ -382,6 +421,12 @@ class Cache {
     Evicted evict_from_dram(std::uint64_t bytes);
     Evicted evict_from_dram_one(ObjectId id);
     std::uint64_t evict_from_store(StoreTier& tier, std::uint64_t bytes);
+    struct VolumeEviction {
+        std::uint64_t bytes = 0;
+        bool busy = false;    ///< files were passed over that are not pinned
+        bool moving = false;  ///< of these: on their way to a store, or out of one
+    };
+    VolumeEviction evict_from_volume(VolumeId volume, std::uint64_t bytes);
     /// Bytes that became free, in DRAM or in the store, whichever is more; nullopt: it stays.
     std::optional<std::uint64_t> lose(StoreTier* tier, ObjectId id, bool only_if_idle);
     /// The store that a file of `bytes` should go to, with the bytes charged; null: none has room.
@@ -402,6 +447,8 @@ class Cache {
     GrowingList<StoreTier, kStoresMax> stores_;
     Catalog* catalog_ = nullptr;
     CacheCounters counters_;
+    mutable Volumes volumes_;  ///< its lock is innermost
+    Mutex quota_mutex_;        ///< outermost: the tiers that know of a quota, and the quota itself
     Table objects_;
 
     mutable Mutex dram_mutex_;  ///< innermost, as a store tier's
@@ -429,6 +476,9 @@ class Cache {
     CondVar evict_cv_;
     std::vector<ObjectId> corrupt_ GUARDED_BY(evict_mutex_);
     bool evict_asked_ GUARDED_BY(evict_mutex_) = false;
+    /// Volumes that have just got a quota: their files below `gathered_below_` are in their order.
+    std::set<VolumeId> gathering_ GUARDED_BY(evict_mutex_);
+    ObjectId gathered_below_ GUARDED_BY(evict_mutex_) = 0;
     bool evict_stop_ GUARDED_BY(evict_mutex_) = false;
 
     Mutex scrub_mutex_;

@@ -34,6 +34,11 @@ struct ObjectRecord {
     std::vector<std::uint32_t> chunk_crcs{};
 };
 
+/// What this host holds of such a file.
+inline std::uint64_t held_bytes(const ObjectRecord& record) {
+    return record.scratch ? record.held_bytes : record.size;
+}
+
 struct ObjectUse {
     ObjectId id = 0;
     std::int64_t atime_ns = 0;

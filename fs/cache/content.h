@@ -11,6 +11,7 @@
 #include "fs/base/mutex.h"
 #include "fs/base/result.h"
 #include "fs/cache/checksums.h"
+#include "fs/cache/volumes.h"
 #include "fs/store/arena.h"
 
 namespace kvfs {
@@ -87,6 +88,9 @@ class Content {
     Allocation& memory() { return memory_; }
     void set_size(std::uint64_t size) { size_ = size; }
     Checksums& checksums() { return checksums_; }
+    /// Of a draft: what it counts for in its volume, until take_share() has made it a file's.
+    void hold_share(std::unique_ptr<DraftShare> share) { share_ = std::move(share); }
+    VolumeShare take_share() { return share_ == nullptr ? VolumeShare{} : share_->take(); }
 
     // While filling.
     /// Declares that the bytes are still to come, in `chunks` chunks of kChunkBytes.
@@ -119,6 +123,7 @@ class Content {
     Allocation memory_;
     std::uint64_t size_;
     Checksums checksums_;
+    std::unique_ptr<DraftShare> share_;
     Room& room_;
     mutable Mutex mutex_;
     CondVar landed_cv_;

@@ -1,5 +1,5 @@
-// Looking after stores: whether they are there, and draining one, so that its directory can be
-// taken away.
+// Looking after stores: what they hold when they come, whether they are there, and draining one, so
+// that its directory can be taken away.
 #include <algorithm>
 
 #include "fs/base/crc32c.h"
@@ -9,6 +9,61 @@
 #include "fs/cache/checked_read.h"
 
 namespace kvfs {
+
+void Cache::recall(std::uint64_t store_uid, const StoredFile& file) {
+    if (StoreTier* const tier = store_of(store_uid)) count(*tier, file);
+}
+
+void Cache::count(StoreTier& tier, const StoredFile& file) {
+    VolumeShare counted{file.volume};
+    volumes_.count(counted, file.bytes);
+    const MutexLock lock(tier.mutex);
+    tier.used += tier.store->footprint(file.bytes);
+    ++tier.files;
+    tier.order.admitted(use_of(file.id, file.standing, file.bytes), file.standing.priority,
+                        file.volume);
+}
+
+Status Cache::may_add(const ObjectStore& store) const {
+    if (stores_.size() == kStoresMax)
+        return Error{E2BIG, "there are " + std::to_string(kStoresMax) + " stores already"};
+    if (const StoreTier* const same = store_of(store.uid()))
+        return Error{EEXIST, store.name() + " is a copy of " + same->store->name()};
+    return {};
+}
+
+void Cache::add_store(std::unique_ptr<ObjectStore> store,
+                      const std::deque<StoredFile>& coldest_first) {
+    auto made = std::make_unique<StoreTier>(options_.policy);
+    StoreTier& tier = *made;
+    tier.store = std::move(store);
+    if (tier.store->draining()) set_draining(tier, false);  // it is wanted again
+    {
+        const MutexLock quotas(quota_mutex_);
+        for (const Volumes::Usage& volume : volumes_.with_quota()) {
+            const MutexLock lock(tier.mutex);
+            tier.order.watch(volume.volume);
+        }
+        for (const StoredFile& file : coldest_first) count(tier, file);
+        stores_.push_back(std::move(made));
+    }
+    for (const StoredFile& file : coldest_first) drop_if_gone(tier, file);
+    room_.changed();
+    kick_evictor();
+}
+
+/// Of a file that was counted while nobody knew the store: whoever unlinked it left its bytes.
+void Cache::drop_if_gone(StoreTier& tier, const StoredFile& file) {
+    Table::accessor entry;
+    if (!objects_.insert(entry, file.id)) return;  // used by now, and so accounted for
+    const auto record = catalog_->find_object(file.id);
+    const bool gone = !record || record->unlinked;
+    if (gone && forget(file.id, &tier, tier.store->footprint(file.bytes))) {
+        VolumeShare counted{file.volume, file.bytes};
+        volumes_.count(counted, 0);
+    }
+    objects_.erase(entry);
+}
 
 Status Cache::drain(const std::string& store, bool on) {
     StoreTier* wanted = nullptr;
@@ -226,7 +281,8 @@ void Cache::moved(Object& object, const Move& move, Status status) {
             was_charged = std::exchange(object.charged, move.charged);
             if (object.renamed) renamed = record_of(object);
             const MutexLock tier_lock(move.to->mutex);
-            move.to->order.admitted(object.use(move.charged), object.priority);
+            move.to->order.admitted(object.use(move.charged), object.priority,
+                                    object.counted.volume);
             ++move.to->files;
         }
         object.renamed = false;
@@ -244,11 +300,13 @@ void Cache::moved(Object& object, const Move& move, Status status) {
     move.to->used -= std::min(move.to->used, move.charged);
 }
 
-void Cache::left_store(StoreTier& tier, ObjectId id, std::uint64_t charged) {
+/// False: drop_if_gone() was here before.
+bool Cache::left_store(StoreTier& tier, ObjectId id, std::uint64_t charged) {
     const MutexLock lock(tier.mutex);
-    if (!tier.order.removed(id)) return;  // drop_if_gone() was here before
+    if (!tier.order.removed(id)) return false;
     tier.used -= std::min(tier.used, charged);
     tier.files -= std::min<std::uint64_t>(tier.files, 1);
+    return true;
 }
 
 /// Removes the object from where it was, once no fill is about to open it there.

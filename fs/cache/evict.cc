@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <functional>
 #include <tuple>
 
 #include "fs/base/log.h"
@@ -25,23 +26,24 @@ std::uint64_t part(double fraction, std::uint64_t of) {
 }
 
 /// Goes through `victims(count)`, the policy's first so many, until `evict(id)` has freed `bytes`
-/// or all have been looked at. Returns the bytes freed.
+/// or all have been looked at; `at_once` of them at a time, while they can go. Returns the bytes
+/// freed.
 template <typename Victims, typename Evict>
-std::uint64_t evict_in_order(std::uint64_t bytes, Victims victims, Evict evict) {
+std::uint64_t evict_in_order(std::uint64_t bytes, Victims victims, Evict evict,
+                             std::size_t at_once = kVictims) {
     std::uint64_t freed = 0;
     std::size_t looked_at = 0;
-    for (std::size_t count = kVictims; freed < bytes; count *= 4) {
+    for (std::size_t count = at_once; freed < bytes; count = count == 0 ? at_once : 4 * count) {
         const std::vector<ObjectId> ids = victims(count);
         const std::uint64_t before = freed;
         for (const ObjectId id : ids) {
             freed += evict(id);
             if (freed >= bytes) return freed;
         }
-        if (freed > before)
-            count = kVictims / 4;  // the front has moved: look there again
-        else if (ids.size() <= looked_at)
-            break;  // seen them all
-        looked_at = freed > before ? 0 : ids.size();
+        const bool moved = freed > before;             // the front has: look there again
+        if (!moved && ids.size() <= looked_at) break;  // seen them all
+        if (moved) count = 0;
+        looked_at = moved ? 0 : ids.size();
     }
     return freed;
 }
@@ -141,8 +143,9 @@ Cache::Evicted Cache::evict_from_dram(std::uint64_t bytes) {
     total.bytes = evict_in_order(
         bytes,
         [this](std::size_t count) {
+            const std::vector<VolumeId> over = volumes_.over_soft();
             const MutexLock lock(dram_mutex_);
-            return dram_order_.victims(count);
+            return dram_order_.victims(count, over);
         },
         [&](ObjectId id) {
             const Evicted one = evict_from_dram_one(id);
@@ -196,11 +199,60 @@ Cache::Evicted Cache::evict_from_dram_one(ObjectId id) {
 std::uint64_t Cache::evict_from_store(StoreTier& tier, std::uint64_t bytes) {
     return evict_in_order(
         bytes,
-        [&tier](std::size_t count) {
+        [&](std::size_t count) {
+            const std::vector<VolumeId> over = volumes_.over_soft();
             const MutexLock lock(tier.mutex);
-            return tier.order.victims(count);
+            return tier.order.victims(count, over);
         },
-        [&](ObjectId id) { return lose(&tier, id, true).value_or(0); });
+        [&](ObjectId id) { return lose(&tier, id, true).value_or(0); },
+        // One at a time: a volume's files go first until it is within its quota, and no longer.
+        volumes_.over_soft().empty() ? kVictims : 1);
+}
+
+/// Takes files of the volume from all tiers: from the store that has most of them first, and last
+/// those that are in DRAM alone.
+Cache::VolumeEviction Cache::evict_from_volume(VolumeId volume, std::uint64_t bytes) {
+    VolumeEviction done;
+    const auto evict = [&](StoreTier* tier, ObjectId id) -> std::uint64_t {
+        if (const auto freed = lose(tier, id, true)) return *freed;
+        if (const ObjectPtr object = live(id); object != nullptr && !object->pinned) {
+            const MutexLock lock(object->mutex);
+            done.busy = true;
+            done.moving |= object->spilling || object->converting;
+        }
+        return 0;
+    };
+    std::vector<std::pair<std::size_t, StoreTier*>> stores;
+    for (const auto& tier : stores_) {
+        const MutexLock lock(tier->mutex);
+        stores.emplace_back(tier->order.files_of(volume), tier.get());
+    }
+    std::sort(stores.begin(), stores.end(), std::greater<>());
+    for (const auto& one : stores) {
+        StoreTier* const tier = one.second;
+        if (one.first == 0 || done.bytes >= bytes) break;
+        done.bytes += evict_in_order(
+            bytes - done.bytes,
+            [&](std::size_t count) {
+                const MutexLock lock(tier->mutex);
+                return tier->order.victims_of(volume, count);
+            },
+            [&](ObjectId id) { return evict(tier, id); });
+    }
+    if (done.bytes < bytes)
+        done.bytes += evict_in_order(
+            bytes - done.bytes,
+            [&](std::size_t count) {
+                const MutexLock lock(dram_mutex_);
+                return dram_order_.victims_of(volume, count);
+            },
+            [&](ObjectId id) {
+                if (live(id) != nullptr) return evict(nullptr, id);
+                const MutexLock lock(dram_mutex_);
+                dram_order_.removed(id);
+                return std::uint64_t{0};
+            });
+    return done;
 }
 
 Status Cache::leave_dram(ObjectId id) {
@@ -219,11 +271,13 @@ std::optional<std::uint64_t> Cache::lose(StoreTier* tier, ObjectId id, bool only
     const bool was_live = !objects_.insert(entry, id);
     std::uint64_t charged = 0;
     std::uint64_t in_dram = 0;
+    VolumeShare counted;  // of one that is not live
     if (was_live) {
         const ObjectPtr object = entry->second;
         const MutexLock lock(object->mutex);
         const bool idle = object.use_count() == 2 && object->handles == 0 && !object->spilling &&
-                          !object->converting && !object->pinned;
+                          !object->converting && !object->pinned &&
+                          object->content.use_count() < 2;  // no lease, no read
         if (only_if_idle && !idle) return std::nullopt;
         charged = object->charged;
         in_dram = object->content ? object->content->capacity() : 0;
@@ -231,6 +285,7 @@ std::optional<std::uint64_t> Cache::lose(StoreTier* tier, ObjectId id, bool only
         object->state = Object::State::lost;
         object->content.reset();
         object->store = nullptr;
+        count(*object);
         ++object->version;
         object->changed.notify_all();
     } else {
@@ -248,9 +303,10 @@ std::optional<std::uint64_t> Cache::lose(StoreTier* tier, ObjectId id, bool only
         }
         tier = where;
         if (tier != nullptr) charged = charge_of(*tier, *record);
+        counted = {record->volume, held_bytes(*record)};
     }
     catalog_->lose_object(id);
-    forget(id, tier, charged);
+    if (forget(id, tier, charged)) volumes_.count(counted, 0);
     objects_.erase(entry);
     if (tier != nullptr && only_if_idle) ++counters_.store_evictions;
     room_.changed();
@@ -295,8 +351,12 @@ void Cache::kick_evictor() {
             const MutexLock lock(tier->mutex);
             full |= tier->used > part(options_.watermark_high, tier->store->capacity());
         }
-        if (!full) return;
+        if (!full && volumes_.over_hard().empty()) return;
     }
+    ask_evictor();
+}
+
+void Cache::ask_evictor() {
     {
         const MutexLock lock(evict_mutex_);
         evict_asked_ = true;
@@ -315,6 +375,9 @@ void Cache::evictor() {
             bad.swap(corrupt_);
         }
         for (const ObjectId id : bad) lose(nullptr, id, false);
+        // In steps, so that what follows does not wait for all of it.
+        const bool gathers = gather_some();
+        if (evict_excess() || gathers) ask_evictor();
 
         const auto over = [this](std::uint64_t used, std::uint64_t capacity) {
             return used > part(options_.watermark_high, capacity)

@@ -1,61 +1,154 @@
 #include "fs/cache/eviction_order.h"
 
+#include <unordered_set>
+
 namespace kvfs {
+namespace {
 
-EvictionOrder::EvictionOrder(MakePolicy make) {
-    for (auto& one : by_priority_) one = make();
+std::size_t index_of(Priority priority) {
+    return static_cast<std::size_t>(static_cast<int>(priority) + 1);
 }
 
-EvictionPolicy& EvictionOrder::of(Priority priority) {
-    return *by_priority_[static_cast<std::size_t>(static_cast<int>(priority) + 1)];
+void append(std::vector<ObjectId>& to, const std::vector<ObjectId>& ids) {
+    to.insert(to.end(), ids.begin(), ids.end());
 }
 
-bool EvictionOrder::admits(const FileUse& file, Priority priority) {
-    for (const Priority lower : kPriorities)
-        if (lower < priority && of(lower).files() > 0) return true;
-    return of(priority).admits(file);
+}  // namespace
+
+// --- a policy for each priority
+// -------------------------------------------------------------------
+
+EvictionPolicy& EvictionOrder::Policies::of(Priority priority, MakePolicy make) {
+    auto& one = by_priority_[index_of(priority)];
+    if (one == nullptr) one = make();
+    return *one;
 }
 
-void EvictionOrder::admitted(const FileUse& file, Priority priority) {
-    for (const Priority other : kPriorities)
-        if (other != priority && of(other).files() > 0) of(other).removed(file.id);
-    of(priority).admitted(file);
+void EvictionOrder::Policies::admitted(const FileUse& file, Priority priority, MakePolicy make) {
+    removed_from_others(file.id, priority);
+    of(priority, make).admitted(file);
 }
 
-void EvictionOrder::used(const FileUse& file, Priority priority) { of(priority).used(file); }
+void EvictionOrder::Policies::used(const FileUse& file, Priority priority) {
+    if (files(priority) > 0) by_priority_[index_of(priority)]->used(file);
+}
 
-bool EvictionOrder::removed(ObjectId id) {
+void EvictionOrder::Policies::changed(const FileUse& file, Priority priority, MakePolicy make) {
+    if (removed_from_others(file.id, priority))
+        of(priority, make).admitted(file);
+    else if (files(priority) > 0)
+        by_priority_[index_of(priority)]->changed(file);
+}
+
+/// Whether it was in one of them.
+bool EvictionOrder::Policies::removed_from_others(ObjectId id, Priority priority) {
     const std::size_t before = files();
-    for (const auto& policy : by_priority_)
-        if (policy->files() > 0) policy->removed(id);
+    for (const Priority other : kPriorities)
+        if (other != priority && files(other) > 0) by_priority_[index_of(other)]->removed(id);
     return files() < before;
 }
 
-std::vector<ObjectId> EvictionOrder::victims(std::size_t count) {
-    std::vector<ObjectId> all;
-    for (const auto& policy : by_priority_) {
-        if (all.size() == count || policy->files() == 0) continue;
-        const std::vector<ObjectId> some = policy->victims(count - all.size());
-        all.insert(all.end(), some.begin(), some.end());
-    }
+bool EvictionOrder::Policies::removed(ObjectId id) {
+    const std::size_t before = files();
+    for (const auto& policy : by_priority_)
+        if (policy != nullptr && policy->files() > 0) policy->removed(id);
+    return files() < before;
+}
+
+std::size_t EvictionOrder::Policies::files() const {
+    std::size_t all = 0;
+    for (const Priority priority : kPriorities) all += files(priority);
     return all;
 }
 
-std::size_t EvictionOrder::files() const {
-    std::size_t all = 0;
-    for (const auto& policy : by_priority_) all += policy->files();
-    return all;
+std::size_t EvictionOrder::Policies::files(Priority priority) const {
+    const auto& policy = by_priority_[index_of(priority)];
+    return policy == nullptr ? 0 : policy->files();
 }
+
+std::vector<ObjectId> EvictionOrder::Policies::victims(Priority priority, std::size_t count) const {
+    if (count == 0 || files(priority) == 0) return {};
+    return by_priority_[index_of(priority)]->victims(count);
+}
+
+// --- the tier
+// -------------------------------------------------------------------------------------
+
+bool EvictionOrder::admits(const FileUse& file, Priority priority) {
+    for (const Priority lower : kPriorities)
+        if (lower < priority && all_.files(lower) > 0) return true;
+    return all_.of(priority, make_).admits(file);
+}
+
+void EvictionOrder::admitted(const FileUse& file, Priority priority, VolumeId volume) {
+    all_.admitted(file, priority, make_);
+    const auto watched = volumes_.find(volume);
+    if (watched != volumes_.end()) watched->second.admitted(file, priority, make_);
+}
+
+void EvictionOrder::used(const FileUse& file, Priority priority, VolumeId volume) {
+    all_.used(file, priority);
+    const auto watched = volumes_.find(volume);
+    if (watched != volumes_.end()) watched->second.used(file, priority);
+}
+
+bool EvictionOrder::removed(ObjectId id) {
+    for (auto& [volume, policies] : volumes_) policies.removed(id);
+    return all_.removed(id);
+}
+
+std::vector<ObjectId> EvictionOrder::victims(std::size_t count, std::span<const VolumeId> over) {
+    std::vector<ObjectId> ids;
+    for (const Priority priority : kPriorities) {
+        const std::size_t wanted = count - ids.size();
+        if (over.empty()) {
+            append(ids, all_.victims(priority, wanted));
+            continue;
+        }
+        std::unordered_set<ObjectId> named;
+        const auto name = [&](const std::vector<ObjectId>& some) {
+            for (const ObjectId id : some)
+                if (ids.size() < count && named.insert(id).second) ids.push_back(id);
+        };
+        for (const VolumeId volume : over) {
+            const auto watched = volumes_.find(volume);
+            if (watched != volumes_.end()) name(watched->second.victims(priority, wanted));
+        }
+        name(all_.victims(priority, wanted));
+    }
+    return ids;
+}
+
+std::size_t EvictionOrder::files() const { return all_.files(); }
 
 void EvictionOrder::changed(const FileUse& file, Priority priority) {
-    bool moved = false;
-    for (const Priority other : kPriorities)
-        if (other != priority && of(other).files() > 0) {
-            const std::size_t before = of(other).files();
-            of(other).removed(file.id);
-            moved |= of(other).files() < before;
-        }
-    moved ? of(priority).admitted(file) : of(priority).changed(file);
+    all_.changed(file, priority, make_);
+    for (auto& [volume, policies] : volumes_) policies.changed(file, priority, make_);
+}
+
+void EvictionOrder::watch(VolumeId volume) { volumes_.try_emplace(volume); }
+
+void EvictionOrder::unwatch(VolumeId volume) { volumes_.erase(volume); }
+
+void EvictionOrder::join(const FileUse& file, Priority priority, VolumeId volume) {
+    for (auto& [other, policies] : volumes_)
+        if (other != volume) policies.removed(file.id);
+    const auto watched = volumes_.find(volume);
+    if (watched != volumes_.end()) watched->second.admitted(file, priority, make_);
+}
+
+std::vector<ObjectId> EvictionOrder::victims_of(VolumeId volume, std::size_t count) {
+    std::vector<ObjectId> ids;
+    const auto watched = volumes_.find(volume);
+    if (watched == volumes_.end()) return ids;
+    for (const Priority priority : kPriorities)
+        append(ids, watched->second.victims(priority, count - ids.size()));
+    return ids;
+}
+
+std::size_t EvictionOrder::files_of(VolumeId volume) const {
+    const auto watched = volumes_.find(volume);
+    return watched == volumes_.end() ? 0 : watched->second.files();
 }
 
 }  // namespace kvfs

@@ -8,6 +8,7 @@
 #include "fs/base/priority.h"
 #include "fs/cache/catalog.h"
 #include "fs/cache/content.h"
+#include "fs/cache/volumes.h"
 #include "fs/store/object_store.h"
 
 namespace kvfs {
@@ -32,7 +33,8 @@ struct StoreTier;
 struct Object {
     enum class State { writing, sealed, scratch, lost };
 
-    Object(ObjectId object_id, VolumeId object_volume) : id(object_id), volume(object_volume) {}
+    Object(ObjectId object_id, VolumeId object_volume)
+        : id(object_id), volume(object_volume), counted{object_volume} {}
 
     void set_standing(const Standing& standing) {
         priority = standing.priority;
@@ -49,7 +51,8 @@ struct Object {
     mutable Mutex mutex;
     CondVar changed;  ///< state, store, filling, writers or in-flight writes changed
 
-    VolumeId volume GUARDED_BY(mutex);
+    VolumeId volume GUARDED_BY(mutex);      ///< whose memory it is in
+    VolumeShare counted GUARDED_BY(mutex);  ///< what it counts for, and in which volume
     State state GUARDED_BY(mutex) = State::writing;
     std::uint64_t size GUARDED_BY(mutex) = 0;
     std::shared_ptr<Content> content GUARDED_BY(mutex);
@@ -83,6 +86,13 @@ struct Object {
     std::atomic<ObjectId> parent = 0;
     std::atomic<std::int64_t> modified_ns = 0;  ///< wall clock of the last write; 0: none
 };
+
+/// What this host holds of the file, in DRAM or in a store, counted once.
+inline std::uint64_t held_bytes(const Object& object) REQUIRES(object.mutex) {
+    if (object.state == Object::State::scratch) return object.charged;
+    const bool somewhere = object.content != nullptr || object.store != nullptr;
+    return object.state != Object::State::lost && somewhere ? object.size : 0;
+}
 
 using ObjectPtr = std::shared_ptr<Object>;
 

@@ -103,6 +103,7 @@ void Cache::measure(Object& object) const {
     object.store->used += extent->held_bytes;
     object.store->used -= std::min(object.store->used, object.charged);
     object.charged = extent->held_bytes;
+    count(object);
 }
 
 void Cache::measure_backed() {
@@ -280,6 +281,7 @@ Status Cache::to_scratch(Object& object, MutexLock& lock,
         object.charged = 0;
         if (object.content == nullptr) object.state = Object::State::lost;
     }
+    count(object);
     return converted;
 }
 
@@ -297,7 +299,7 @@ void Cache::become_scratch(Object& object, Conversion& conversion) {
         dram_order_.removed(object.id);
     }
     const MutexLock tier_lock(tier.mutex);
-    tier.order.admitted(object.use(object.charged), object.priority);
+    tier.order.admitted(object.use(object.charged), object.priority, object.counted.volume);
     ++tier.files;
 }
 
@@ -342,7 +344,8 @@ void Cache::move_scratch(StoreTier& from, const ObjectPtr& object) {
             was_charged = std::exchange(object->charged, to->store->footprint(record.held_bytes));
             {
                 const MutexLock tier_lock(to->mutex);
-                to->order.admitted(object->use(object->charged), object->priority);
+                to->order.admitted(object->use(object->charged), object->priority,
+                                   object->counted.volume);
                 ++to->files;
             }
             measure(*object);

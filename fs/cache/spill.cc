@@ -120,26 +120,29 @@ void Cache::spill(const ObjectPtr& object) {
     StoreTier* tier = charge_store(record.size);
     if (tier == nullptr) {
         static StoreTier none(make_lru);
-        spilled(object, version, none, std::move(record), Error{ENOSPC, "no store has room"});
+        spilled(object, version, none, std::move(record), 0, Error{ENOSPC, "no store has room"});
         return;
     }
+    const VolumeId admitted_in = volumes_.quota(record.volume).any() ? record.volume : 0;
     {
         const MutexLock lock(tier->mutex);
         ++tier->spills;
         // Now, so that what builds on it finds it there, whichever of them is written first.
-        tier->order.admitted(object->use(tier->store->footprint(record.size)), object->priority);
+        tier->order.admitted(object->use(tier->store->footprint(record.size)), object->priority,
+                             admitted_in);
     }
     record.store_uid = tier->store->uid();
     std::vector<std::span<const std::byte>> pieces;
     if (content != nullptr)
         for (const auto& span : content->spans(0, record.size)) pieces.emplace_back(span);
     const ObjectLabel label = catalog_->label_object(object->id, record);
-    tier->store->put(
-        object->id, label, std::move(pieces),
-        [this, object = object, content, version, tier, record](Status status) mutable {
-            content.reset();
-            spilled(std::move(object), version, *tier, std::move(record), std::move(status));
-        });
+    tier->store->put(object->id, label, std::move(pieces),
+                     [this, object = object, content, version, tier, record,
+                      admitted_in](Status status) mutable {
+                         content.reset();
+                         spilled(std::move(object), version, *tier, std::move(record), admitted_in,
+                                 std::move(status));
+                     });
 }
 
 /// Whether the store that would take it has room, or its policy wants the file more than others.
@@ -179,8 +182,9 @@ void Cache::reconsider(const Object& object) {
     if (ObjectPtr again = live(object.id)) queue_spill(std::move(again), false);
 }
 
+/// `admitted_in`: the volume, if it had a quota, among whose files the store has it already.
 void Cache::spilled(ObjectPtr object, std::uint64_t version, StoreTier& tier, ObjectRecord record,
-                    Status status) {
+                    VolumeId admitted_in, Status status) {
     const bool charged = tier.store != nullptr;
     const bool stored = status.ok();
     const std::uint64_t bytes = charged ? tier.store->footprint(record.size) : 0;
@@ -190,7 +194,7 @@ void Cache::spilled(ObjectPtr object, std::uint64_t version, StoreTier& tier, Ob
     }
     if (status) {
         // The record goes first: once the store shows up in the object, DRAM may be given up.
-        status = catalog_->save_object(object->id, record);
+        status = save(object->id, record);
     } else if (charged) {
         store_failed(tier, object->id, "writing", status.error());
     }
@@ -211,6 +215,8 @@ void Cache::spilled(ObjectPtr object, std::uint64_t version, StoreTier& tier, Ob
             if (object->renamed) renamed = record_of(*object);
             // Before anybody sees the store: who unlinks the file counts it out again.
             const MutexLock tier_lock(tier.mutex);
+            if (object->counted.volume != admitted_in)  // another's by now, or it got a quota
+                tier.order.join(object->use(bytes), object->priority, object->counted.volume);
             ++tier.files;
         }
         object->renamed = false;

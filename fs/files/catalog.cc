@@ -122,6 +122,18 @@ Status Files::clean_up() {
     return {};
 }
 
+void Files::recall_quotas() {
+    std::vector<Ino> volumes;
+    const Status listed = names_.list(kRootIno, "", [&](const Namespace::Entry& entry) {
+        if (entry.type == S_IFDIR) volumes.push_back(entry.ino);
+        return true;
+    });
+    if (!listed) spdlog::error("volumes cannot be listed: {}", listed.error().message());
+    for (const Ino volume : volumes)
+        if (const auto inode = names_.get(volume); inode && quota_of(*inode).any())
+            cache_.set_quota(volume, quota_of(*inode));
+}
+
 /// What each store holds by the records, coldest first; of one store only, if `wanted` names it.
 std::map<std::uint64_t, Files::Held> Files::held_by_stores(std::uint64_t wanted) const {
     // By the time of last use. In a deque, which gives its memory back in small pieces while the
@@ -133,7 +145,7 @@ std::map<std::uint64_t, Files::Held> Files::held_by_stores(std::uint64_t wanted)
                 dated[placement.store_uid].push_back(
                     {inode.atime_ns,
                      {inode.ino, placement.scratch ? placement.held_bytes : placement.size,
-                      standing_of(inode)}});
+                      inode.volume, standing_of(inode)}});
             return true;
         });
     if (!scanned) spdlog::error("files on SSD cannot be listed: {}", scanned.error().message());
@@ -146,6 +158,7 @@ std::map<std::uint64_t, Files::Held> Files::held_by_stores(std::uint64_t wanted)
     return held;
 }
 
+/// After the quotas: so each volume's files are in their order of use.
 void Files::recall() {
     for (auto& [store_uid, files] : held_by_stores(0))
         for (; !files.empty(); files.pop_front()) cache_.recall(store_uid, files.front());

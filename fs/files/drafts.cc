@@ -148,6 +148,7 @@ Result<Attributes> Files::publish(Draft draft) {
     lineage_.is(known_by, inode->ino);
     if (named->moved.priority != Priority::normal)
         cache_.set_standing(inode->ino, standing_of(named->moved));
+    if (named->moved.volume != draft.volume) was_moved(named->moved);
     cache_.write_behind(std::move(object));
     Change change{draft.parent, draft.name};
     if (named->replaced) {

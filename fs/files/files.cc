@@ -16,6 +16,7 @@ Files::~Files() { cache_.stop(); }
 Result<std::unique_ptr<Files>> Files::open(Namespace& names, Cache& cache) {
     std::unique_ptr<Files> files(new Files(names, cache));
     if (Status clean = files->clean_up(); !clean) return clean.error();
+    files->recall_quotas();
     files->recall();
     cache.start(*files);
     return files;
@@ -91,6 +92,7 @@ Result<Attributes> Files::change(Ino ino, const Namespace::Change& change) {
     if (!inode) return inode.error();
     if (change.pinned) cache_.set_pinned(ino, *change.pinned);
     if (change.priority || change.chain_parent) cache_.set_standing(ino, standing_of(*inode));
+    if (change.soft_quota || change.hard_quota) cache_.set_quota(ino, quota_of(*inode));
     if (change.mtime_ns && !change.size)
         if (const ObjectPtr object = cache_.live(ino)) {
             static_cast<void>(cache_.residency(ino));  // what the kernel wrote was before this
@@ -112,7 +114,7 @@ Result<Attributes> Files::make(Ino parent, std::string_view name, const Namespac
 }
 
 void Files::drop(const Inode& orphan) {
-    if (orphan.is_directory()) return;
+    if (orphan.is_directory()) return cache_.set_quota(orphan.ino, {});
     if (orphan.is_regular() && !cache_.unlinked(orphan.ino)) return;  // its last release erases it
     if (Status erased = names_.erase(orphan.ino); !erased)
         spdlog::error("inode {} cannot be erased: {}", orphan.ino, erased.error().message());
@@ -128,23 +130,46 @@ Status Files::unlink(Ino parent, std::string_view name) {
 Status Files::rmdir(Ino parent, std::string_view name) {
     const auto removed = names_.rmdir(parent, name);
     if (!removed) return removed.error();
+    if (parent == kRootIno) cache_.set_quota(removed->ino, {});
     return {};
 }
 
 Status Files::rename(Ino parent, std::string_view name, Ino new_parent, std::string_view new_name,
                      Namespace::RenameFlag flag) {
-    const auto renamed = names_.rename(parent, name, new_parent, new_name, flag);
-    if (!renamed) return renamed.error();
-    if (renamed->replaced) drop(*renamed->replaced);
-    for (const Inode& moved : {renamed->moved, renamed->exchanged.value_or(Inode{})}) {
-        if (!moved.is_regular()) continue;
-        lineage_.is(Lineage::name(moved.parent, moved.name), moved.ino);
-        cache_.set_standing(moved.ino, standing_of(moved));
-        if (Status done = cache_.renamed(moved.ino, moved.volume); !done)
-            spdlog::warn("inode {} keeps its bytes in its old volume's memory: {}", moved.ino,
-                         done.error().message());
+    // Live from before to after, so that the cache knows which volume it comes from.
+    ObjectPtr source, target;
+    if (parent != new_parent) {
+        source = live_file(parent, name);
+        target = live_file(new_parent, new_name);
     }
-    return {};
+    const auto renamed = names_.rename(parent, name, new_parent, new_name, flag);
+    if (renamed && renamed->replaced) {
+        target.reset();  // drop() needs it to be nobody's
+        drop(*renamed->replaced);
+    }
+    if (renamed)
+        for (const Inode& moved : {renamed->moved, renamed->exchanged.value_or(Inode{})})
+            was_moved(moved);
+    for (ObjectPtr* file : {&source, &target})
+        if (*file != nullptr) cache_.retire(std::move(*file));
+    return renamed ? Status{} : Status(renamed.error());
+}
+
+ObjectPtr Files::live_file(Ino parent, std::string_view name) {
+    const auto inode = names_.lookup(parent, name);
+    if (!inode || !inode->is_regular()) return nullptr;
+    auto object = cache_.acquire(inode->ino);
+    return object ? std::move(*object) : nullptr;
+}
+
+void Files::was_moved(const Inode& moved) {
+    if (moved.is_directory() && !moved.is_volume()) cache_.set_quota(moved.ino, {});
+    if (!moved.is_regular()) return;
+    lineage_.is(Lineage::name(moved.parent, moved.name), moved.ino);
+    cache_.set_standing(moved.ino, standing_of(moved));
+    if (Status done = cache_.renamed(moved.ino, moved.volume); !done)
+        spdlog::warn("inode {} keeps its bytes in its old volume's memory: {}", moved.ino,
+                     done.error().message());
 }
 
 /// Files that a client makes in a row are guessed to be one prompt's while they are a small part of

@@ -86,6 +86,7 @@ class Files final : private Catalog {
     /// xattrs: user.* and, as far as the kernel lets them through, others are stored; user.kvfs.*
     /// are the file's controls (pin, ttl, priority; scratch, of directories; evict and prefetch,
     /// which are done when they are set) and its state (tier, hits, resident, crc32c: read only).
+    /// On a volume: quota.soft and quota.hard, in bytes, and usage, read only.
     /// On the root: user.kvfs.stats, the daemon's statistics as JSON, user.kvfs.socket, and those
     /// of control_stores(). `uid` is who asks.
     /// Errors: as Namespace; EPERM - a read-only user.kvfs.*; ENOTSUP - an unknown one; EINVAL - a
@@ -218,18 +219,26 @@ class Files final : private Catalog {
     Result<std::vector<ObjectId>> stored_objects(ObjectId from, std::size_t count) override;
     void record_uses(const std::vector<ObjectUse>& uses) override;
 
+    static VolumeQuota quota_of(const Inode& volume) {
+        return {volume.soft_quota, volume.hard_quota};
+    }
     void goes_on(Handle& handle);
     std::size_t longest_guess() const;
     static Standing standing_of(const Inode& inode);
     Status clean_up();
     using Held = std::deque<Cache::StoredFile>;
     std::map<std::uint64_t, Held> held_by_stores(std::uint64_t wanted) const;
+    void recall_quotas();
     void recall();
     bool in_place(const Inode& inode) const;
     void born_scratch(const Handle& handle);
     Attributes describe(Inode inode) const;
     Attributes describe(Inode inode, const std::optional<Cache::Residency>& live) const;
     void used_unseen(Ino ino);
+    /// The file of that name, made live; or null.
+    ObjectPtr live_file(Ino parent, std::string_view name);
+    /// `moved` has another name, perhaps in another volume.
+    void was_moved(const Inode& moved);
     /// Bytes and record of an inode without a name go, now or with its last handle.
     void drop(const Inode& orphan);
     Result<Ino> parent_named(const Inode& inode, std::string_view path);

@@ -12,9 +12,9 @@ namespace kvfs {
 namespace {
 
 constexpr std::string_view kPrefix = "user.kvfs.";
-constexpr std::array<std::string_view, 13> kKnown{
-    "tier",     "resident", "hits",   "crc32c", "pin", "scratch", "ttl",
-    "priority", "stats",    "socket", "drain",  "ssd", "parent"};
+constexpr std::array<std::string_view, 16> kKnown{
+    "tier",  "resident", "hits",  "crc32c", "pin",    "scratch",    "ttl",        "priority",
+    "stats", "socket",   "drain", "ssd",    "parent", "quota.soft", "quota.hard", "usage"};
 
 bool of_stores(Ino ino, std::string_view key) {
     return ino == kRootIno && (key == "ssd" || key == "drain");
@@ -39,6 +39,13 @@ Result<Namespace::Change> change_of(const Inode& inode, std::string_view key,
     } else if (key == "priority" && (regular || directory)) {
         wanted.priority = priority_named(value);
         if (!wanted.priority) return Error{EINVAL};
+    } else if ((key == "quota.soft" || key == "quota.hard") && inode.is_volume()) {
+        std::int64_t bytes = 0;  // as file sizes are
+        const auto [end, error] = std::from_chars(value.begin(), value.end(), bytes);
+        if (error != std::errc{} || end != value.end() || bytes < 0 || value.front() == '-')
+            return Error{EINVAL};
+        (key == "quota.soft" ? wanted.soft_quota : wanted.hard_quota) =
+            static_cast<std::uint64_t>(bytes);
     } else {
         return Error{std::ranges::find(kKnown, key) != kKnown.end() ? EPERM : ENOTSUP};
     }
@@ -79,6 +86,11 @@ Result<std::string> Files::state_xattr(const Inode& inode, std::string_view key)
     if (inode.ino == kRootIno && key == "socket") return socket_path_;
     if (of_stores(inode.ino, key)) return directories_of_stores(key == "drain");
     if (inode.is_directory() && key == "scratch") return std::string(inode.scratch ? "1" : "0");
+    if (inode.is_volume()) {
+        if (key == "quota.soft") return std::to_string(inode.soft_quota);
+        if (key == "quota.hard") return std::to_string(inode.hard_quota);
+        if (key == "usage") return std::to_string(cache_.volumes().used(inode.ino));
+    }
     if (inode.is_symlink()) return Error{ENODATA};
     if (key == "ttl") return std::to_string(inode.ttl_s);
     if (key == "priority") return std::string(name_of(inode.priority));
@@ -179,7 +191,7 @@ Status Files::remove_xattr(Ino ino, std::string_view name, std::uint32_t uid) {
     if (!is_state(name)) return names_.remove_xattr(ino, name);
     const std::string_view key = name.substr(kPrefix.size());
     if (key == "parent") return set_xattr(ino, name, "", Namespace::XattrMode::any, uid);
-    if (key == "pin" || key == "scratch" || key == "ttl")
+    if (key == "pin" || key == "scratch" || key == "ttl" || key.starts_with("quota."))
         return set_xattr(ino, name, "0", Namespace::XattrMode::any, uid);
     if (key == "priority")
         return set_xattr(ino, name, name_of(Priority::normal), Namespace::XattrMode::any, uid);
@@ -198,6 +210,13 @@ std::string Files::statistics() const {
                          {"degraded", tier.degraded},
                          {"degraded_reason", tier.degraded_reason},
                          {"draining", tier.draining}});
+    Json volumes = Json::array();
+    for (const Volumes::Usage& volume : cache_.volumes().with_quota())
+        if (const auto inode = names_.get(volume.volume))
+            volumes.push_back({{"name", inode->name},
+                               {"used_bytes", volume.used},
+                               {"soft_quota_bytes", volume.quota.soft},
+                               {"hard_quota_bytes", volume.quota.hard}});
     const CacheCounters& counted = cache_.counters();
     const auto counts = names_.counts();
     const std::chrono::duration<double> uptime = Clock::now() - started_;
@@ -207,6 +226,7 @@ std::string Files::statistics() const {
              {"pages", cache_.arena().page_kind()},
              {"io_timeout_s", static_cast<double>(cache_.io_timeout().count()) / 1000},
              {"tiers", std::move(tiers)},
+             {"volumes", std::move(volumes)},
              {"names",
               {{"files", counts.files},
                {"directories", counts.directories},

@@ -39,11 +39,16 @@ struct Inode {
     Ino chain_parent = 0;
     /// A regular file: made as a scratch file.
     bool scratch = false;
+    /// Of a volume: bytes that it may hold before its files go first, and at most; 0: none.
+    std::uint64_t soft_quota = 0;
+    std::uint64_t hard_quota = 0;
     std::string name;  ///< its last component; empty for the root
 
     bool is_directory() const { return S_ISDIR(mode); }
     bool is_regular() const { return S_ISREG(mode); }
     bool is_symlink() const { return S_ISLNK(mode); }
+    /// A directory right below the root.
+    bool is_volume() const { return is_directory() && parent == kRootIno; }
 };
 
 /// Where a regular file's bytes are below DRAM, and how to check them. A file without a record has

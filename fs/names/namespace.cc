@@ -218,6 +218,13 @@ Result<Inode> Namespace::change(Ino ino, const Change& change) {
         if (change.scratch) inode->scratch = *change.scratch;
         if (change.priority) inode->priority = *change.priority;
         if (change.chain_parent) inode->chain_parent = *change.chain_parent;
+        if (change.soft_quota || change.hard_quota) {
+            if (!inode->is_volume()) return Error{EPERM};
+            inode->soft_quota = change.soft_quota.value_or(inode->soft_quota);
+            inode->hard_quota = change.hard_quota.value_or(inode->hard_quota);
+            if (inode->hard_quota != 0 && inode->soft_quota > inode->hard_quota)
+                return Error{EINVAL, "a soft quota above the hard one"};
+        }
         if (change.ttl_s) {
             inode->ttl_s = *change.ttl_s;
             if (Status put = edit.remind_of_expiry(*inode); !put) return put.error();

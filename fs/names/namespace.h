@@ -93,7 +93,8 @@ class Namespace {
         Inode moved;
         std::optional<Inode> replaced;   ///< a file: now an orphan; a directory: gone
         std::optional<Inode> exchanged;  ///< with `exchange`: the other one, at its new place
-        bool volume_changed = false;     ///< of `moved`, or of `exchanged`
+        bool volume_changed = false;     ///< of `moved`, or of `exchanged`; a directory's quotas
+                                         ///< do not go with it
     };
     /// Atomic, also over an existing target; xattrs travel with the inode. Errors: as rename(2) -
     /// ENOENT, EEXIST, ENOTEMPTY, EISDIR, ENOTDIR, EINVAL (a directory into itself); EXDEV when a
@@ -123,7 +124,8 @@ class Namespace {
     Result<std::string> symlink_target(Ino ino) const;
 
     /// What to change; unset stays. ctime becomes now. Errors: ENOENT; EISDIR, EINVAL - the size of
-    /// a directory, of a symlink.
+    /// a directory, of a symlink; EPERM - a quota of what is no volume; EINVAL - a soft quota above
+    /// the hard one.
     struct Change {
         std::optional<std::uint32_t> mode{};  ///< permission bits only
         std::optional<std::uint32_t> uid{};
@@ -136,6 +138,8 @@ class Namespace {
         std::optional<std::uint32_t> ttl_s{};
         std::optional<Priority> priority{};
         std::optional<Ino> chain_parent{};
+        std::optional<std::uint64_t> soft_quota{};
+        std::optional<std::uint64_t> hard_quota{};
     };
     Result<Inode> change(Ino ino, const Change& change);
 

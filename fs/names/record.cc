@@ -10,6 +10,7 @@ static_assert(std::endian::native == std::endian::little,
               "values are written as they lie in memory");
 
 constexpr std::uint8_t kInodeVersion = 2;
+constexpr std::uint8_t kInodeWithQuotasVersion = 3;  // QuotaRecord before the name
 constexpr std::uint8_t kPlacementVersion = 2;
 // InodeRecord::flags
 constexpr std::uint8_t kPinned = 1;
@@ -39,6 +40,13 @@ struct InodeRecord {
     std::uint64_t chain_parent;
 };
 static_assert(sizeof(InodeRecord) == 96 && std::has_unique_object_representations_v<InodeRecord>);
+
+/// Few inodes have one: it costs the others nothing.
+struct QuotaRecord {
+    std::uint64_t soft;
+    std::uint64_t hard;
+};
+static_assert(sizeof(QuotaRecord) == 16);
 
 /// Followed by the checksums.
 struct PlacementRecord {
@@ -84,7 +92,9 @@ Result<Dentry> decode_dentry(std::string_view value) {
 
 std::string encode(const Inode& inode) {
     InodeRecord fixed{};
-    fixed.version = kInodeVersion;
+    const QuotaRecord quotas{inode.soft_quota, inode.hard_quota};
+    const bool has_quotas = quotas.soft != 0 || quotas.hard != 0;
+    fixed.version = has_quotas ? kInodeWithQuotasVersion : kInodeVersion;
     fixed.flags = static_cast<std::uint8_t>((inode.pinned ? kPinned : 0) |
                                             (inode.scratch ? kScratchInode : 0));
     fixed.priority = static_cast<std::int8_t>(inode.priority);
@@ -103,8 +113,9 @@ std::string encode(const Inode& inode) {
     fixed.hits = inode.hits;
     fixed.chain_parent = inode.chain_parent;
     std::string value;
-    value.reserve(sizeof fixed + inode.name.size());
+    value.reserve(sizeof fixed + sizeof quotas + inode.name.size());
     value.append(reinterpret_cast<const char*>(&fixed), sizeof fixed);
+    if (has_quotas) value.append(reinterpret_cast<const char*>(&quotas), sizeof quotas);
     value.append(inode.name);
     return value;
 }
@@ -113,8 +124,15 @@ Result<Inode> decode_inode(Ino ino, std::string_view value) {
     InodeRecord fixed{};
     if (value.size() < sizeof fixed) return damaged("attributes", ino);
     std::memcpy(&fixed, value.data(), sizeof fixed);
-    if (fixed.version != kInodeVersion || fixed.priority < -1 || fixed.priority > 1)
+    value.remove_prefix(sizeof fixed);
+    QuotaRecord quotas{};
+    if (fixed.version == kInodeWithQuotasVersion && value.size() >= sizeof quotas) {
+        std::memcpy(&quotas, value.data(), sizeof quotas);
+        value.remove_prefix(sizeof quotas);
+    } else if (fixed.version != kInodeVersion) {
         return damaged("attributes", ino);
+    }
+    if (fixed.priority < -1 || fixed.priority > 1) return damaged("attributes", ino);
     Inode inode;
     inode.ino = ino;
     inode.parent = fixed.parent;
@@ -134,7 +152,9 @@ Result<Inode> decode_inode(Ino ino, std::string_view value) {
     inode.chain_parent = fixed.chain_parent;
     inode.pinned = (fixed.flags & kPinned) != 0;
     inode.scratch = (fixed.flags & kScratchInode) != 0;
-    inode.name = value.substr(sizeof fixed);
+    inode.soft_quota = quotas.soft;
+    inode.hard_quota = quotas.hard;
+    inode.name = value;
     return inode;
 }
 

@@ -95,6 +95,7 @@ Status place(Edit& edit, Inode& inode, const Inode& directory, std::string name,
     inode.parent = directory.ino;
     inode.name = std::move(name);
     inode.ctime_ns = now;
+    if (!inode.is_volume()) inode.soft_quota = inode.hard_quota = 0;
     if (Status put = edit.put_inode(inode); !put) return put;
     return edit.put_dentry(inode.parent, inode.name, inode);
 }
