@@ -20,7 +20,7 @@ struct Options {
     std::string mount_point;  ///< empty with no_mount
     std::vector<std::string> fuse_options;
     std::string log_level = "info";
-    std::string policy = "lru";  ///< of eviction, in every tier
+    std::string policy = "kvfs";  ///< of eviction, in every tier
     std::chrono::milliseconds io_timeout{30'000};
     std::uint64_t scrub_bytes_per_s = 32 << 20;  ///< 0: no scrub
     std::chrono::milliseconds keep_awake{50};    ///< 0: let CPUs sleep as they like

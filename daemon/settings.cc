@@ -39,7 +39,7 @@ po::options_description common_keys() {
     keys.add_options()("log-level", text("LEVEL"),
                        "trace debug info warn error off (default: info)");
     keys.add_options()("policy", text("NAME"),
-                       "which file leaves a full tier first: lru, s3fifo or kvfs (default: lru)");
+                       "which file leaves a full tier first: lru, s3fifo or kvfs (default: kvfs)");
     keys.add_options()("io-timeout", text("SECONDS"),
                        "bound on every wait for a device, 1 to 3600 (default: 30)");
     keys.add_options()("scrub", text("RATE"),

@@ -1,10 +1,13 @@
 // Verbs that tell a daemon what to do with files: each sets one extended attribute of each.
 #include <sys/xattr.h>
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <limits>
 #include <optional>
 #include <ostream>
+#include <set>
 
 #include "tools/cache_file.h"
 #include "tools/mount.h"
@@ -46,6 +49,10 @@ class Controls {
         visit(*file);
     }
     int exit_code() const { return failed_ ? kFailed : kSuccess; }
+    void fail(const Error& error) {
+        failed_ = true;
+        complain(io_, setting_.verb, error);
+    }
 
   private:
     void visit(const CacheFile& file) {
@@ -71,11 +78,6 @@ class Controls {
         if (::lsetxattr(path.c_str(), setting_.name.c_str(), setting_.value.data(),
                         setting_.value.size(), 0) != 0)
             fail(explained(setting_, path, errno));
-    }
-
-    void fail(const Error& error) {
-        failed_ = true;
-        complain(io_, setting_.verb, error);
     }
 
     Io& io_;
@@ -152,8 +154,50 @@ int evict(const Arguments& arguments, Io& io) {
                  {"evict", "user.kvfs.evict", arguments.flag("dram") ? "dram" : "all"});
 }
 
+/// The file that the one at `path` builds on, as a path from the mount's root; "" when none is
+/// known.
+std::string parent_of(const std::string& path) {
+    std::array<char, 4096> value{};
+    const ssize_t length =
+        ::lgetxattr(path.c_str(), "user.kvfs.parent", value.data(), value.size());
+    return length < 0 ? "" : std::string(value.data(), static_cast<std::size_t>(length));
+}
+
+/// `path` and before it all that it builds on, the first block of its prompt first.
+Result<std::vector<std::string>> chain_to(const std::string& path) {
+    const Result<Mount> mount = find_mount(path);
+    if (!mount) return mount.error();
+    if (const Result<CacheFile> file = look_at(path); !file) return file.error();
+    std::vector<std::string> chain{path};
+    std::set<std::string> seen;  // parents are what anybody has set: they may go round in circles
+    for (std::string at = parent_of(path); !at.empty() && seen.insert(at).second;
+         at = parent_of(chain.back()))
+        chain.push_back(mount->path + at);
+    std::reverse(chain.begin(), chain.end());
+    return chain;
+}
+
+po::options_description prefetching() {
+    po::options_description options = recursion();
+    options.add_options()("chain", po::bool_switch(),
+                          "files with all that they build on: the blocks of a prompt up to them");
+    return options;
+}
+
 int prefetch(const Arguments& arguments, Io& io) {
-    return apply(arguments, io, {"prefetch", "user.kvfs.prefetch", "dram"});
+    const Setting setting{"prefetch", "user.kvfs.prefetch", "dram"};
+    if (!arguments.flag("chain")) return apply(arguments, io, setting);
+    if (arguments.operands.empty()) throw UsageError("give at least one PATH");
+    if (arguments.flag("recursive")) throw UsageError("--chain is of files: not with -R");
+    Controls controls(io, setting, false);
+    for (const std::string& path : arguments.operands) {
+        const auto chain = chain_to(path);
+        if (!chain)
+            controls.fail(chain.error());
+        else
+            for (const std::string& block : *chain) controls.apply_to(block);
+    }
+    return controls.exit_code();
 }
 
 }  // namespace
@@ -169,7 +213,7 @@ const Verb priority_verb{"priority", "[-R] low|normal|high PATH...",
                          priority};
 const Verb evict_verb{"evict", "[-R] [--dram] PATH...",
                       "Drops files now, or moves them out of DRAM", eviction, evict};
-const Verb prefetch_verb{"prefetch", "[-R] PATH...", "Brings files into DRAM ahead of their use",
-                         recursion, prefetch};
+const Verb prefetch_verb{"prefetch", "[-R | --chain] PATH...",
+                         "Brings files into DRAM ahead of their use", prefetching, prefetch};
 
 }  // namespace kvfs

@@ -463,8 +463,8 @@ class Cache {
     mutable Mutex spill_mutex_;
     CondVar spill_cv_;
     struct Queued {
-        ObjectPtr object;
-        Deadline from;  ///< not before; the queue is in the order of these
+        std::weak_ptr<Object> object;  ///< of who waits here, nobody is to think that it is in use
+        Deadline from;                 ///< not before; the queue is in the order of these
     };
     std::deque<Queued> spill_queue_ GUARDED_BY(spill_mutex_);
     /// No store took them; weak, as they may be dropped from DRAM for that very reason.

@@ -345,6 +345,11 @@ void Cache::drop_later(ObjectId id, const std::string& why) {
 }
 
 void Cache::kick_evictor() {
+    {
+        // Transfers may end while stop() lets go of the stores, one after the other.
+        const MutexLock lock(evict_mutex_);
+        if (evict_stop_) return;
+    }
     if (arena_->used() <= part(options_.watermark_high, arena_->capacity())) {
         bool full = false;
         for (const auto& tier : stores_) {

@@ -26,9 +26,13 @@ class GrowingList {
         things_[count] = std::move(thing);
         count_.store(count + 1, std::memory_order_release);
     }
-    /// Nobody else looks any more.
+    /// Nobody else looks any more, but what is about to go may still look at itself: a thing is in
+    /// the list until it is gone.
     void clear() {
-        for (std::size_t left = size(); left > 0; --left) things_[left - 1].reset();
+        for (std::size_t left = size(); left > 0; --left) {
+            delete things_[left - 1].get();
+            static_cast<void>(things_[left - 1].release());
+        }
         count_ = 0;
     }
 

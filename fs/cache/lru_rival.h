@@ -49,8 +49,9 @@ class LruRival {
   private:
     /// A look at hits takes as many uses as this many times the tier's files: it has been filled
     /// anew by then.
-    static constexpr std::size_t kTurnovers = 2;
-    /// Looks for which LRU leads: one, and after each one that the other lost, so many times more.
+    static constexpr std::size_t kTurnovers = 1;
+    /// Looks for which LRU leads after one that the other lost, and so many times more after each
+    /// further one. At first more: with less to learn from, what was learned loses to LRU.
     static constexpr unsigned kLonger = 2, kRestMax = 64;
 
     /// After LRU has led for so long, the other has one look's time to fill the tier its way, and
@@ -83,7 +84,7 @@ class LruRival {
     }
 
     State state_ = State::leads;
-    unsigned rest_ = 1, left_ = 1;  ///< looks
+    unsigned rest_ = 4, left_ = 8;  ///< looks
     std::uint32_t begun_ = 0;
     std::uint32_t lru_age_ = std::numeric_limits<std::uint32_t>::max();
     std::uint64_t own_hits_ = 0, lru_hits_ = 0;

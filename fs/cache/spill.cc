@@ -80,8 +80,12 @@ void Cache::spiller() {
                 if (stopping_ || from <= Clock::now()) break;
                 spill_cv_.wait_until(lock, from);
             }
-            object = std::move(spill_queue_.front().object);
+            object = spill_queue_.front().object.lock();
             spill_queue_.pop_front();
+            if (object == nullptr) {
+                spill_cv_.notify_all();  // who waits until nothing is queued
+                continue;
+            }
             ++spills_in_flight_;
         }
         spill(object);

@@ -128,8 +128,8 @@ Result<std::string> Files::state_xattr(const Inode& inode, std::string_view key)
 }
 
 /// The file at `path`: from the mount's root when it begins with a slash, else from where `inode`
-/// is. "": none. Errors: EINVAL - it is no regular file, itself, or "..": EXDEV - in another
-/// volume.
+/// is. "": none. Errors: EINVAL - there is no regular file, it is itself, or has ".."; EXDEV - in
+/// another volume.
 Result<Ino> Files::parent_named(const Inode& inode, std::string_view path) {
     if (path.empty()) return Ino{0};
     Result<Inode> at = names_.get(path.starts_with('/') ? kRootIno : inode.parent);
@@ -138,7 +138,7 @@ Result<Ino> Files::parent_named(const Inode& inode, std::string_view path) {
         path.remove_prefix(std::min(path.size(), name.size() + 1));
         if (!name.empty() && name != ".") at = names_.lookup(at->ino, name);
     }
-    if (!at) return at.error();
+    if (!at) return at.error().code == ENOENT ? Error{EINVAL} : at.error();
     if (!at->is_regular() || at->ino == inode.ino) return Error{EINVAL};
     if (at->volume != inode.volume) return Error{EXDEV};
     return at->ino;
@@ -239,6 +239,7 @@ std::string Files::statistics() const {
                {"dram_hits", counted.dram_hits.load()},
                {"store_hits", counted.store_hits.load()},
                {"spills", counted.spills.load()},
+               {"refusals", counted.refusals.load()},
                {"fills", counted.fills.load()},
                {"dram_evictions", counted.dram_evictions.load()},
                {"store_evictions", counted.store_evictions.load()},

@@ -153,6 +153,67 @@ Test(semantics_retention, L4_prefetch_brings_a_file_into_DRAM) {
     cr_expect(read_file(path) == pattern(3 * kMiB, 1));
 }
 
+Test(semantics_retention, L6_a_file_has_the_parent_that_it_is_given_or_seems_to_have) {
+    const std::string v = mounted->path("v");
+    ::mkdir(v.c_str(), 0755);
+    ::mkdir((v + "/d").c_str(), 0755);
+    ::mkdir(mounted->path("other").c_str(), 0755);
+    for (int i = 0; i < 64; ++i) write_file(v + "/fills" + std::to_string(i), "x");
+    ::sleep(2);  // a prompt begins
+    write_file(v + "/a", pattern(kMiB, 1));
+    write_file(v + "/b.tmp", pattern(kMiB, 2));
+    cr_assert_eq(::rename((v + "/b.tmp").c_str(), (v + "/b").c_str()), 0);
+    write_file(v + "/d/c", pattern(kMiB, 3));
+    cr_expect_eq(get(v + "/a", "user.kvfs.parent"), std::strerror(ENODATA));
+    cr_expect_eq(get(v + "/b", "user.kvfs.parent"), "/v/a");
+    cr_expect_eq(get(v + "/d/c", "user.kvfs.parent"), "/v/b");
+
+    cr_expect_eq(set(v + "/b", "user.kvfs.parent", "d/../a"), EINVAL);
+    cr_expect_eq(set(v + "/b", "user.kvfs.parent", "b"), EINVAL, "itself");
+    cr_expect_eq(set(v + "/b", "user.kvfs.parent", "d"), EINVAL);
+    cr_expect_eq(set(v + "/b", "user.kvfs.parent", "none"), EINVAL);
+    cr_expect_eq(set(v + "/b", "user.kvfs.parent", "a/b"), ENOTDIR);
+    cr_expect_eq(set(v, "user.kvfs.parent", "a"), EPERM);
+    write_file(mounted->path("other/f"), "x");
+    cr_expect_eq(set(v + "/b", "user.kvfs.parent", "/other/f"), EXDEV);
+    cr_expect_eq(get(v + "/b", "user.kvfs.parent"), "/v/a", "it stays");
+
+    cr_expect_eq(set(v + "/a", "user.kvfs.parent", "d/c"), 0);
+    cr_expect_eq(set(v + "/b", "user.kvfs.parent", "/v/d/c"), 0);
+    cr_assert_eq(::rename((v + "/d").c_str(), (v + "/e").c_str()), 0);
+    await_spilled(v + "/b");
+    mounted->stop();
+    mounted->start();
+    cr_expect_eq(get(v + "/a", "user.kvfs.parent"), "/v/e/c");
+    cr_expect_eq(get(v + "/b", "user.kvfs.parent"), "/v/e/c");
+    cr_expect_eq(::removexattr((v + "/b").c_str(), "user.kvfs.parent"), 0);
+    cr_expect_eq(get(v + "/b", "user.kvfs.parent"), std::strerror(ENODATA));
+    cr_assert_eq(::unlink((v + "/e/c").c_str()), 0);
+    cr_expect_eq(get(v + "/a", "user.kvfs.parent"), std::strerror(ENODATA));
+}
+
+Test(semantics_retention, L4_L6_a_prompt_is_prefetched_by_its_last_block) {
+    const char* const names[] = {"first", "second", "third", "not of it"};
+    for (const char* name : names) {
+        write_file(mounted->path(name), pattern(kMiB, 1));
+        await_spilled(mounted->path(name));
+        cr_assert_eq(set(mounted->path(name), "user.kvfs.parent", ""), 0);
+        cr_assert_eq(set(mounted->path(name), "user.kvfs.evict", "dram"), 0);
+    }
+    cr_assert_eq(set(mounted->path("second"), "user.kvfs.parent", "first"), 0);
+    cr_assert_eq(set(mounted->path("third"), "user.kvfs.parent", "second"), 0);
+    cr_assert_eq(set(mounted->path("first"), "user.kvfs.parent", "third"), 0);  // a circle
+
+    kvfs_says({"prefetch", "--chain", mounted->path("third")}, 0);
+
+    for (const char* name : {"first", "second", "third"})
+        cr_expect(
+            eventually([&] { return get(mounted->path(name), "user.kvfs.tier") == "dram,ssd"; }));
+    cr_expect_eq(get(mounted->path("not of it"), "user.kvfs.tier"), "ssd");
+    kvfs_says({"prefetch", "--chain", mounted->path("none")}, 1);
+    kvfs_says({"prefetch", "--chain", "-R", mounted->path("third")}, 2);
+}
+
 Test(semantics_retention, L5_what_does_not_parse_changes_nothing) {
     const std::string path = mounted->path("f");
     write_file(path, "x");

@@ -150,7 +150,10 @@ class CacheFixture {
     /// As write_file, and waits until the store has it.
     void store_file(ObjectId id, std::size_t length) {
         write_file(id, length);
-        cr_assert(cache->sync(*cache->acquire(id)).ok());
+        const auto written = cache->acquire(id);
+        cr_assert(written.ok(), "%s", written.ok() ? "" : written.error().message().c_str());
+        const Status synced = cache->sync(*written);
+        cr_assert(synced.ok(), "%s", synced.ok() ? "" : synced.error().message().c_str());
     }
 
     void pin(ObjectId id) {

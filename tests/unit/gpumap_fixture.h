@@ -166,6 +166,12 @@ class Daemon {
         const Ino parent = must(files_->lookup(kRootIno, "v")).inode.ino;
         must(files_->unlink(parent, name));
     }
+    /// user.kvfs.parent of the file at `path`; "" when it has none.
+    std::string parent_of(const std::string& path) {
+        const Ino ino = must(files_->resolve(path, {})).inode.ino;
+        const auto parent = files_->xattr(ino, "user.kvfs.parent");
+        return parent ? *parent : "";
+    }
     std::vector<std::byte> read(const std::string& name) {
         const Ino parent = must(files_->lookup(kRootIno, "v")).inode.ino;
         auto found = files_->lookup(parent, name);

@@ -263,6 +263,9 @@ DeviceTest(gpumap_save, a_parent_is_a_hint_and_no_name_for_it_fails_the_save) {
         cr_assert_eq(gm_commit(draft, 0, nullptr), GM_OK, "%s", gm_message());
         gm_file_close(draft);
         cr_expect_eq(look_up(client, "v/d/a"), GM_OK);
+        const std::string said = parent == nullptr ? "" : parent;
+        const bool is_one = said == "v/first" || said == "/v/first";
+        cr_expect_eq(daemon.parent_of("v/d/a"), is_one ? "/v/first" : "", "%.20s", said.c_str());
     }
 
     gm_file* draft = nullptr;

@@ -29,10 +29,10 @@ class Tier {
 
 TestSuite(lru_rival, .timeout = 10);
 
-Test(lru_rival, leads_until_the_tier_has_turned_over) {
+Test(lru_rival, leads_until_the_tier_has_turned_over_eight_times) {
     Tier tier(150);
 
-    tier.turn_over(1);
+    tier.turn_over(7);
     cr_expect(tier.rival.leads());
     tier.turn_over(1);
     cr_expect_not(tier.rival.leads());
@@ -52,7 +52,7 @@ Test(lru_rival, leads_for_ever_longer_when_it_has_more_hits) {
 
 Test(lru_rival, does_not_lead_when_it_has_fewer_hits) {
     Tier tier(110);  // LRU would hit none
-    tier.turn_over(2);
+    tier.turn_over(8);
     for (int turn = 0; turn < 20; ++turn) {
         tier.turn_over(1);
         cr_expect_not(tier.rival.leads());
