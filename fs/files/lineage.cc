@@ -35,6 +35,7 @@ void Lineage::ask(Client client, Name name, Ino ino, Time now) {
         goes_on =
             ino == 0 && asking.last != 0 && asking.made == 0 && now - asking.when <= kComputing;
         asking.begun = now;
+        asking.made = 0;
     }
     Known& known = names_[name];
     if (ino == 0 && (known.ino != 0 || known.before == 0)) known.before = goes_on ? asking.last : 0;

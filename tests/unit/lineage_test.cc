@@ -94,6 +94,16 @@ Test(lineage, so_many_files_in_a_row_are_one_prompt_and_no_more) {
     cr_expect_eq(prompt.makes(kWriter, "20", 20), 0);
 }
 
+Test(lineage, a_pause_between_two_prompts_leaves_the_second_its_whole_length) {
+    Prompt prompt;
+    prompt.most = 3;
+    for (const char* file : {"a", "b"}) prompt.makes(kWriter, file, 10);
+    prompt.passes(std::chrono::seconds(2));
+    cr_expect_eq(prompt.makes(kWriter, "c", 20), 0);
+    cr_expect_eq(prompt.makes(kWriter, "d", 21), 20);
+    cr_expect_eq(prompt.makes(kWriter, "e", 22), 21);
+}
+
 Test(lineage, clients_do_not_disturb_each_other) {
     Prompt prompt;
     prompt.makes(kWriter, "a", 10);
