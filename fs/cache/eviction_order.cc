@@ -15,8 +15,11 @@ void append(std::vector<ObjectId>& to, const std::vector<ObjectId>& ids) {
 
 }  // namespace
 
-// --- a policy for each priority
-// -------------------------------------------------------------------
+// A policy for each priority
+
+EvictionPolicy* EvictionOrder::Policies::made(Priority priority) const {
+    return by_priority_[index_of(priority)].get();
+}
 
 EvictionPolicy& EvictionOrder::Policies::of(Priority priority, MakePolicy make) {
     auto& one = by_priority_[index_of(priority)];
@@ -25,34 +28,39 @@ EvictionPolicy& EvictionOrder::Policies::of(Priority priority, MakePolicy make) 
 }
 
 void EvictionOrder::Policies::admitted(const FileUse& file, Priority priority, MakePolicy make) {
-    removed_from_others(file.id, priority);
+    if (!has(file.id, priority)) removed(file.id);
     of(priority, make).admitted(file);
 }
 
 void EvictionOrder::Policies::used(const FileUse& file, Priority priority) {
-    if (files(priority) > 0) by_priority_[index_of(priority)]->used(file);
+    if (made(priority) != nullptr) made(priority)->used(file);
 }
 
 void EvictionOrder::Policies::changed(const FileUse& file, Priority priority, MakePolicy make) {
-    if (removed_from_others(file.id, priority))
+    if (has(file.id, priority))
+        made(priority)->changed(file);
+    else if (removed(file.id))
         of(priority, make).admitted(file);
-    else if (files(priority) > 0)
-        by_priority_[index_of(priority)]->changed(file);
 }
 
-/// Whether it was in one of them.
-bool EvictionOrder::Policies::removed_from_others(ObjectId id, Priority priority) {
-    const std::size_t before = files();
-    for (const Priority other : kPriorities)
-        if (other != priority && files(other) > 0) by_priority_[index_of(other)]->removed(id);
-    return files() < before;
+void EvictionOrder::Policies::joined(const FileUse& file, Priority priority, MakePolicy make) {
+    if (has(file.id, priority))
+        made(priority)->changed(file);
+    else
+        admitted(file, priority, make);
 }
 
 bool EvictionOrder::Policies::removed(ObjectId id) {
-    const std::size_t before = files();
     for (const auto& policy : by_priority_)
-        if (policy != nullptr && policy->files() > 0) policy->removed(id);
-    return files() < before;
+        if (policy != nullptr && policy->has(id)) {
+            policy->removed(id);
+            return true;
+        }
+    return false;
+}
+
+bool EvictionOrder::Policies::has(ObjectId id, Priority priority) const {
+    return made(priority) != nullptr && made(priority)->has(id);
 }
 
 std::size_t EvictionOrder::Policies::files() const {
@@ -62,17 +70,15 @@ std::size_t EvictionOrder::Policies::files() const {
 }
 
 std::size_t EvictionOrder::Policies::files(Priority priority) const {
-    const auto& policy = by_priority_[index_of(priority)];
-    return policy == nullptr ? 0 : policy->files();
+    return made(priority) == nullptr ? 0 : made(priority)->files();
 }
 
 std::vector<ObjectId> EvictionOrder::Policies::victims(Priority priority, std::size_t count) const {
     if (count == 0 || files(priority) == 0) return {};
-    return by_priority_[index_of(priority)]->victims(count);
+    return made(priority)->victims(count);
 }
 
-// --- the tier
-// -------------------------------------------------------------------------------------
+// The tier
 
 bool EvictionOrder::admits(const FileUse& file, Priority priority) {
     for (const Priority lower : kPriorities)
@@ -134,7 +140,7 @@ void EvictionOrder::join(const FileUse& file, Priority priority, VolumeId volume
     for (auto& [other, policies] : volumes_)
         if (other != volume) policies.removed(file.id);
     const auto watched = volumes_.find(volume);
-    if (watched != volumes_.end()) watched->second.admitted(file, priority, make_);
+    if (watched != volumes_.end()) watched->second.joined(file, priority, make_);
 }
 
 std::vector<ObjectId> EvictionOrder::victims_of(VolumeId volume, std::size_t count) {

@@ -39,7 +39,7 @@ class EvictionOrder {
     /// From now on files of `volume` are told apart: those that come, and those that join() it.
     void watch(VolumeId volume);
     void unwatch(VolumeId volume);
-    /// The file, which is in the tier, is one of `volume` and of no other.
+    /// The file, which is in the tier, is one of `volume` and of no other. No use of it.
     void join(const FileUse& file, Priority priority, VolumeId volume);
     /// As victims() and files(), of a watched volume alone; none of another.
     std::vector<ObjectId> victims_of(VolumeId volume, std::size_t count);
@@ -53,13 +53,15 @@ class EvictionOrder {
         void admitted(const FileUse& file, Priority priority, MakePolicy make);
         void used(const FileUse& file, Priority priority);
         void changed(const FileUse& file, Priority priority, MakePolicy make);
+        void joined(const FileUse& file, Priority priority, MakePolicy make);
         bool removed(ObjectId id);  ///< it was there
         std::size_t files() const;
         std::size_t files(Priority priority) const;
         std::vector<ObjectId> victims(Priority priority, std::size_t count) const;
 
       private:
-        bool removed_from_others(ObjectId id, Priority priority);
+        EvictionPolicy* made(Priority priority) const;  ///< or null
+        bool has(ObjectId id, Priority priority) const;
 
         std::array<std::unique_ptr<EvictionPolicy>, kPriorities.size()> by_priority_;
     };

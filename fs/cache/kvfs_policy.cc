@@ -25,6 +25,10 @@ class KvfsPolicy final : public EvictionPolicy {
     void removed(ObjectId id) override;
     std::vector<ObjectId> victims(std::size_t count) override;
     std::size_t files() const override { return files_.size() - husks_; }
+    bool has(ObjectId id) const override {
+        const Index at = files_.find(id);
+        return at != files_.kNone && files_[at].here;
+    }
 
   private:
     // Kinds are few, so that each is learned soon. Of a file that was used once: how many new ones

@@ -31,6 +31,7 @@ class Lru final : public EvictionPolicy {
         return ids;
     }
     std::size_t files() const override { return order_.size(); }
+    bool has(ObjectId id) const override { return order_.find(id) != order_.kNone; }
 
   private:
     /// A parent that was used this many uses ago or less was used for the same prompt.

@@ -47,8 +47,9 @@ class EvictionPolicy {
     /// The `count` files that should go first, in order. Some may be in use and are then passed
     /// over; the tier asks for more when it needs more.
     virtual std::vector<ObjectId> victims(std::size_t count) = 0;
-    /// How many files are in the tier.
+    /// How many files are in the tier, and whether `id` is one of them.
     virtual std::size_t files() const = 0;
+    virtual bool has(ObjectId id) const = 0;
 };
 
 std::unique_ptr<EvictionPolicy> make_lru();

@@ -45,6 +45,7 @@ class S3Fifo final : public EvictionPolicy {
         return ids;
     }
     std::size_t files() const override { return count_[kSmall] + count_[kMain]; }
+    bool has(ObjectId id) const override { return files_.find(id) != files_.kNone; }
 
   private:
     enum List : std::uint8_t { kSmall, kMain, kLists };

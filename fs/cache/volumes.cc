@@ -52,7 +52,8 @@ void Volumes::count(VolumeShare& share, std::uint64_t bytes) {
     if (bytes == share.bytes) return;
     const MutexLock lock(mutex_);
     Volume& volume = volumes_[share.volume];
-    volume.used += bytes - share.bytes;  // modulo 2^64, so it may be less
+    // Never below zero: a wrong account must not look like one that all is to be evicted for.
+    volume.used = std::max(volume.used + bytes, share.bytes) - share.bytes;
     share.bytes = bytes;
     settle(share.volume, volume);
 }

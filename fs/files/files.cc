@@ -138,7 +138,9 @@ Status Files::rename(Ino parent, std::string_view name, Ino new_parent, std::str
                      Namespace::RenameFlag flag) {
     // Live from before to after, so that the cache knows which volume it comes from.
     ObjectPtr source, target;
+    std::shared_lock volumes_stay(volumes_mutex_, std::defer_lock);
     if (parent != new_parent) {
+        volumes_stay.lock();
         source = live_file(parent, name);
         target = live_file(new_parent, new_name);
     }

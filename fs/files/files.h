@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <shared_mutex>
 #include <span>
 #include <string>
 #include <string_view>
@@ -271,6 +272,9 @@ class Files final : private Catalog {
     std::string socket_path_;
     StoreMaker store_maker_;
     Mutex adding_mutex_;  ///< one store at a time
+    /// Shared by who takes a file from one volume to another, and held alone while what volumes
+    /// hold in a new store is read from the records and counted.
+    std::shared_mutex volumes_mutex_;
     /// The last change to the stores that was not made, and why.
     struct Refused {
         std::string key, value, why;

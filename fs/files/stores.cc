@@ -30,6 +30,7 @@ Status Files::add_store(std::string_view spec) {
     if (!store) return store.error();
     const std::string name = (*store)->name();
     const std::uint64_t uid = (*store)->uid();
+    const std::unique_lock volumes_stay(volumes_mutex_);
     const Held held = std::move(held_by_stores(uid)[uid]);
     cache_.add_store(*std::move(store), held);
     spdlog::info("{}: added; holds {} files", name, held.size());

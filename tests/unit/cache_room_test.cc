@@ -1,6 +1,8 @@
 // Room: who waits for it, and what is told to give some.
 #include <criterion/criterion.h>
 
+#include <algorithm>
+
 #include "tests/support/cache_fixture.h"
 #include "tests/support/mounted.h"
 
@@ -76,6 +78,9 @@ class WantsNothing final : public EvictionPolicy {
     void removed(ObjectId id) override { std::erase(files_, id); }
     std::vector<ObjectId> victims(std::size_t /*count*/) override { return files_; }
     std::size_t files() const override { return files_.size(); }
+    bool has(ObjectId id) const override {
+        return std::find(files_.begin(), files_.end(), id) != files_.end();
+    }
 
   private:
     std::vector<ObjectId> files_;

@@ -63,6 +63,7 @@ Test(eviction_order, a_newcomer_is_not_refused_while_lesser_files_could_go) {
             void removed(ObjectId) override { --files_; }
             std::vector<ObjectId> victims(std::size_t) override { return {}; }
             std::size_t files() const override { return files_; }
+            bool has(ObjectId) const override { return false; }
 
           private:
             std::size_t files_ = 0;
@@ -108,6 +109,8 @@ Test(eviction_order, the_files_of_a_watched_volume_are_known_by_themselves) {
     order.join({.id = 3}, Priority::normal, kWatched);
     cr_expect(order.victims_of(kWatched, 10) == Ids({2, 3, 1}));
     cr_expect(order.victims_of(kWatched, 2) == Ids({2, 3}));
+    order.join({.id = 2}, Priority::normal, kWatched);
+    cr_expect(order.victims_of(kWatched, 2) == Ids({2, 3}), "which was no use of it");
     cr_expect_eq(order.files_of(kOther), 0, "3 has left it");
     order.unwatch(kWatched);
     cr_expect_eq(order.files_of(kWatched), 0);

@@ -67,6 +67,15 @@ Test(volumes, those_over_a_quota_are_known) {
     cr_expect_eq(volumes.with_quota()[0].used, 999);
 }
 
+Test(volumes, a_wrong_account_does_not_wrap) {
+    Volumes volumes;
+    VolumeShare unknown{7, 100};  // which was never counted
+    volumes.set_quota(7, {.hard = 900});
+    volumes.count(unknown, 0);
+    cr_expect_eq(volumes.used(7), 0);
+    cr_expect(volumes.over_hard().empty());
+}
+
 Test(volumes, a_draft_counts_until_it_is_dropped_or_becomes_a_file) {
     Volumes volumes;
     VolumeShare counted{7};
