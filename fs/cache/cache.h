@@ -391,7 +391,7 @@ class Cache {
     // scrub.cc: looking for damage
     void scrubber();
     bool pause_scrub(Deadline until);
-    bool scrub_stores();
+    bool scrub_stores(Deadline& due);
     bool scrub(ObjectId id, Deadline& due);
     void scrub_failed(StoreTier& tier, ObjectId id, const ObjectRecord& record, const Error& error);
 

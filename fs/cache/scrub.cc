@@ -18,10 +18,11 @@ constexpr std::uint64_t kLeastBytes = 128 << 10;
 }  // namespace
 
 void Cache::scrubber() {
+    Deadline due = Clock::now();  // of the next chunk, also when it is the first of a round
     // By the start of a round: one that takes longer is followed by the next at once.
-    for (Deadline next = Clock::now(); pause_scrub(next);) {
+    for (Deadline next = due; pause_scrub(next);) {
         next = deadline_after(options_.scrub_round);
-        if (!scrub_stores()) return;
+        if (!scrub_stores(due)) return;
         ++counters_.scrub_rounds;
     }
 }
@@ -34,8 +35,7 @@ bool Cache::pause_scrub(Deadline until) {
     return false;
 }
 
-bool Cache::scrub_stores() {
-    Deadline due = Clock::now();
+bool Cache::scrub_stores(Deadline& due) {
     for (ObjectId from = 0;;) {
         const auto ids = catalog_->stored_objects(from, kRecordsAtOnce);
         if (!ids || ids->empty()) return true;
