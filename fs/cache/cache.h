@@ -426,7 +426,7 @@ class Cache {
         bool busy = false;    ///< files were passed over that are not pinned
         bool moving = false;  ///< of these: on their way to a store, or out of one
     };
-    VolumeEviction evict_from_volume(VolumeId volume, std::uint64_t bytes);
+    VolumeEviction evict_from_volume(VolumeId volume, std::uint64_t more);
     /// Bytes that became free, in DRAM or in the store, whichever is more; nullopt: it stays.
     std::optional<std::uint64_t> lose(StoreTier* tier, ObjectId id, bool only_if_idle);
     /// The store that a file of `bytes` should go to, with the bytes charged; null: none has room.

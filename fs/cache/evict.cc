@@ -25,20 +25,24 @@ std::uint64_t part(double fraction, std::uint64_t of) {
     return static_cast<std::uint64_t>(fraction * static_cast<double>(of));
 }
 
-/// Goes through `victims(count)`, the policy's first so many, until `evict(id)` has freed `bytes`
-/// or all have been looked at; `at_once` of them at a time, while they can go. Returns the bytes
-/// freed.
-template <typename Victims, typename Evict>
-std::uint64_t evict_in_order(std::uint64_t bytes, Victims victims, Evict evict,
+auto at_least(std::uint64_t bytes) {
+    return [bytes](std::uint64_t freed) { return freed >= bytes; };
+}
+
+/// Goes through `victims(count)`, the policy's first so many, until `evict(id)` has
+/// freed `enough(bytes)` or all have been looked at; `at_once` of them at a time, while they can
+/// go. Returns the bytes freed.
+template <typename Enough, typename Victims, typename Evict>
+std::uint64_t evict_in_order(Enough enough, Victims victims, Evict evict,
                              std::size_t at_once = kVictims) {
     std::uint64_t freed = 0;
     std::size_t looked_at = 0;
-    for (std::size_t count = at_once; freed < bytes; count = count == 0 ? at_once : 4 * count) {
+    for (std::size_t count = at_once; !enough(freed); count = count == 0 ? at_once : 4 * count) {
         const std::vector<ObjectId> ids = victims(count);
         const std::uint64_t before = freed;
         for (const ObjectId id : ids) {
             freed += evict(id);
-            if (freed >= bytes) return freed;
+            if (enough(freed)) return freed;
         }
         const bool moved = freed > before;             // the front has: look there again
         if (!moved && ids.size() <= looked_at) break;  // seen them all
@@ -141,7 +145,7 @@ Status Cache::make_room(VolumeId volume, std::uint64_t bytes, Deadline until) {
 Cache::Evicted Cache::evict_from_dram(std::uint64_t bytes) {
     Evicted total;
     total.bytes = evict_in_order(
-        bytes,
+        at_least(bytes),
         [this](std::size_t count) {
             const std::vector<VolumeId> over = volumes_.over_soft();
             const MutexLock lock(dram_mutex_);
@@ -198,7 +202,7 @@ Cache::Evicted Cache::evict_from_dram_one(ObjectId id) {
 
 std::uint64_t Cache::evict_from_store(StoreTier& tier, std::uint64_t bytes) {
     return evict_in_order(
-        bytes,
+        at_least(bytes),
         [&](std::size_t count) {
             const std::vector<VolumeId> over = volumes_.over_soft();
             const MutexLock lock(tier.mutex);
@@ -209,10 +213,15 @@ std::uint64_t Cache::evict_from_store(StoreTier& tier, std::uint64_t bytes) {
         volumes_.over_soft().empty() ? kVictims : 1);
 }
 
-/// Takes files of the volume from all tiers: from the store that has most of them first, and last
-/// those that are in DRAM alone.
-Cache::VolumeEviction Cache::evict_from_volume(VolumeId volume, std::uint64_t bytes) {
+/// Takes files of the volume, a step of them, until `more` fits into its hard quota: from all
+/// tiers, from the store that has most of them first, and last those that are in DRAM alone.
+Cache::VolumeEviction Cache::evict_from_volume(VolumeId volume, std::uint64_t more) {
+    constexpr std::uint64_t kStep = 64 << 20;  // then who asks sees to its time, or to other work
     VolumeEviction done;
+    // Looked at before each file, for others may be making room in the volume too.
+    const auto enough = [&](std::uint64_t freed) {
+        return done.bytes + freed >= kStep || volumes_.excess(volume, more) == 0;
+    };
     const auto evict = [&](StoreTier* tier, ObjectId id) -> std::uint64_t {
         if (const auto freed = lose(tier, id, true)) return *freed;
         if (const ObjectPtr object = live(id); object != nullptr && !object->pinned) {
@@ -230,28 +239,26 @@ Cache::VolumeEviction Cache::evict_from_volume(VolumeId volume, std::uint64_t by
     std::sort(stores.begin(), stores.end(), std::greater<>());
     for (const auto& one : stores) {
         StoreTier* const tier = one.second;
-        if (one.first == 0 || done.bytes >= bytes) break;
         done.bytes += evict_in_order(
-            bytes - done.bytes,
+            enough,
             [&](std::size_t count) {
                 const MutexLock lock(tier->mutex);
                 return tier->order.victims_of(volume, count);
             },
             [&](ObjectId id) { return evict(tier, id); });
     }
-    if (done.bytes < bytes)
-        done.bytes += evict_in_order(
-            bytes - done.bytes,
-            [&](std::size_t count) {
-                const MutexLock lock(dram_mutex_);
-                return dram_order_.victims_of(volume, count);
-            },
-            [&](ObjectId id) {
-                if (live(id) != nullptr) return evict(nullptr, id);
-                const MutexLock lock(dram_mutex_);
-                dram_order_.removed(id);
-                return std::uint64_t{0};
-            });
+    done.bytes += evict_in_order(
+        enough,
+        [&](std::size_t count) {
+            const MutexLock lock(dram_mutex_);
+            return dram_order_.victims_of(volume, count);
+        },
+        [&](ObjectId id) {
+            if (live(id) != nullptr) return evict(nullptr, id);
+            const MutexLock lock(dram_mutex_);
+            dram_order_.removed(id);
+            return std::uint64_t{0};
+        });
     return done;
 }
 

@@ -8,9 +8,8 @@
 namespace kvfs {
 namespace {
 
-/// Records looked at, and bytes evicted, before the evictor sees to the rest of its work.
+/// Records looked at before the evictor sees to the rest of its work.
 constexpr std::size_t kGatherStep = 1024;
-constexpr std::uint64_t kExcessStep = 64 << 20;
 
 }  // namespace
 
@@ -92,9 +91,7 @@ Status Cache::make_room_in_volume(const VolumeShare& file, std::uint64_t more, D
         const std::uint64_t hard = volumes_.quota(file.volume).hard;
         if (hard != 0 && (more > hard || file.bytes > hard - more))
             return Error{EDQUOT, "more than the volume's quota"};  // and nothing has to go for it
-        const std::uint64_t excess = volumes_.excess(file.volume, more);
-        if (excess == 0) return {};
-        const VolumeEviction evicted = evict_from_volume(file.volume, excess);
+        const VolumeEviction evicted = evict_from_volume(file.volume, more);
         if (volumes_.excess(file.volume, more) == 0) return {};
         const bool soon = evicted.moving || evicted.bytes > 0 || gathering(file.volume);
         if (!soon && (!evicted.busy || Clock::now() >= patience))
@@ -183,9 +180,7 @@ bool Cache::gather_some() {
 bool Cache::evict_excess() {
     bool goes_on = false;
     for (const VolumeId volume : volumes_.over_hard()) {
-        const std::uint64_t excess = volumes_.excess(volume);
-        if (excess == 0) continue;
-        const bool some = evict_from_volume(volume, std::min(excess, kExcessStep)).bytes > 0;
+        const bool some = evict_from_volume(volume, 0).bytes > 0;
         goes_on |= some && volumes_.excess(volume) > 0;
     }
     return goes_on;
