@@ -384,6 +384,7 @@ class Cache {
     void spill(const ObjectPtr& object);
     void spilled(ObjectPtr object, std::uint64_t version, StoreTier& tier, ObjectRecord record,
                  VolumeId admitted_in, Status status);
+    void spill_ended();
     bool spills_pending() const;
 
     void stop_background();

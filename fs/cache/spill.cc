@@ -113,12 +113,7 @@ void Cache::spill(const ObjectPtr& object) {
             version = object->version;
         }
     }
-    if (!wanted) {
-        const MutexLock lock(spill_mutex_);
-        --spills_in_flight_;
-        spill_cv_.notify_all();
-        return;
-    }
+    if (!wanted) return spill_ended();
     if (!forced && !wanted_below(*object, record.size)) return refused(*object);
     if (content != nullptr) record.chunk_crcs = content->checksums().finish(*content, record.size);
     StoreTier* tier = charge_store(record.size);
@@ -171,8 +166,13 @@ void Cache::refused(Object& object) {
     }
     object.changed.notify_all();
     ++counters_.refusals;
+    spill_ended();
+}
+
+void Cache::spill_ended() {
     const MutexLock lock(spill_mutex_);
     --spills_in_flight_;
+    // Under the lock: stop() may end the cache as soon as it sees the count.
     spill_cv_.notify_all();
     room_.changed();
 }
@@ -237,14 +237,11 @@ void Cache::spilled(ObjectPtr object, std::uint64_t version, StoreTier& tier, Ob
         tier.order.removed(object->id);
         tier.used -= std::min(tier.used, bytes);
     }
-    {
+    if (again) {
         const MutexLock lock(spill_mutex_);
-        --spills_in_flight_;
-        if (again) spill_later_.push_back(object);
-        // Under the lock: stop() may end the cache as soon as it sees the count.
-        spill_cv_.notify_all();
-        room_.changed();
+        spill_later_.push_back(object);
     }
+    spill_ended();
 }
 
 Status Cache::sync(const ObjectPtr& object) {

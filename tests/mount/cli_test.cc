@@ -6,34 +6,20 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <string>
 
+#include "tests/support/kvfs_tool.h"
 #include "tests/support/mounted.h"
-#include "tools/program.h"
 
 using namespace kvfs::tests;
 using nlohmann::json;
 
 namespace {
 
-struct Outcome {
-    int code = 0;
-    std::string out;
-    std::string err;
-};
-
-Outcome run(const std::vector<std::string>& arguments) {
-    std::istringstream in;
-    std::ostringstream out, err;
-    const int code = kvfs::run_kvfs(arguments, {in, out, err});
-    return {code, out.str(), err.str()};
-}
-
 /// The document that a verb prints; fails the test unless it succeeds.
 json document(std::vector<std::string> arguments) {
     arguments.push_back("--json");
-    const Outcome outcome = run(arguments);
+    const Outcome outcome = kvfs_tool(arguments);
     cr_assert_eq(outcome.code, 0, "%s", outcome.err.c_str());
     json parsed = json::parse(outcome.out, nullptr, false);
     cr_assert(!parsed.is_discarded(), "%s", outcome.out.c_str());
@@ -64,7 +50,7 @@ void expect_text(const std::string& actual, const std::string& expected) {
 TestSuite(cli, .init = make_some_files, .fini = mount_down, .timeout = 60);
 
 Test(cli, ls_lists_names_one_a_line) {
-    const Outcome root = run({"ls", mounted->path()});
+    const Outcome root = kvfs_tool({"ls", mounted->path()});
     cr_expect_eq(root.code, 0);
     expect_text(root.out, "blocks/\nc.kv\n");
 }
@@ -73,7 +59,7 @@ Test(cli, ls_long_says_where_the_bytes_are) {
     await_spilled(mounted->path("blocks/a.kv"));
     cr_assert_eq(::setxattr(mounted->path("blocks/a.kv").c_str(), "user.kvfs.pin", "1", 1, 0), 0);
 
-    const Outcome outcome = run({"ls", "-l", mounted->path("blocks")});
+    const Outcome outcome = kvfs_tool({"ls", "-l", mounted->path("blocks")});
 
     cr_expect_eq(outcome.code, 0, "%s", outcome.err.c_str());
     cr_expect(mentions(outcome.out, "1 MiB  dram,ssd    1 MiB"), "%s", outcome.out.c_str());
@@ -84,7 +70,7 @@ Test(cli, ls_long_says_where_the_bytes_are) {
 }
 
 Test(cli, ls_recursive_goes_into_directories) {
-    const Outcome outcome = run({"ls", "-lR", mounted->path()});
+    const Outcome outcome = kvfs_tool({"ls", "-lR", mounted->path()});
 
     cr_expect_eq(outcome.code, 0);
     cr_expect(mentions(outcome.out, mounted->path("blocks/deep") + ":\n"), "%s",
@@ -118,7 +104,7 @@ Test(cli, ls_json_has_stable_keys) {
 Test(cli, a_missing_operand_does_not_hide_the_others) {
     const std::string missing = mounted->path("none");
 
-    const Outcome outcome = run({"ls", missing, mounted->path("c.kv")});
+    const Outcome outcome = kvfs_tool({"ls", missing, mounted->path("c.kv")});
 
     cr_expect_eq(outcome.code, 1);
     const std::string expected = "kvfs: ls: " + missing + ": No such file or directory\n";
@@ -128,7 +114,7 @@ Test(cli, a_missing_operand_does_not_hide_the_others) {
 
 Test(cli, a_directory_beside_the_mount_is_not_kvfs) {
     for (const char* verb : {"ls", "du", "df", "stat"}) {
-        const Outcome outcome = run({verb, mounted->scrap()});
+        const Outcome outcome = kvfs_tool({verb, mounted->scrap()});
         cr_expect_eq(outcome.code, 1);
         cr_expect(mentions(outcome.err, mounted->scrap() + ": not on a kvfs mount"), "%s",
                   outcome.err.c_str());
@@ -138,7 +124,7 @@ Test(cli, a_directory_beside_the_mount_is_not_kvfs) {
 Test(cli, a_mount_whose_daemon_died_is_told_from_a_missing_one) {
     mounted->kill();
 
-    const Outcome outcome = run({"df", mounted->path()});
+    const Outcome outcome = kvfs_tool({"df", mounted->path()});
 
     cr_expect_eq(outcome.code, 1);
     cr_expect(mentions(outcome.err, "no daemon serves it"), "%s", outcome.err.c_str());
@@ -161,7 +147,7 @@ Test(cli, du_sums_up_by_directory_and_tier) {
     cr_expect_eq(directories[1].at("tiers").at("ssd").get<int>(), (64 << 10) + (1 << 20));
     cr_assert_eq(summary.size(), 1);
     cr_expect(summary[0] == directories[1]);
-    cr_expect(mentions(run({"du", "-s", mounted->path("blocks")}).out, "IN DRAM   ON ssd  FILES"));
+    cr_expect(mentions(kvfs_tool({"du", "-s", mounted->path("blocks")}).out, "IN DRAM   ON ssd  FILES"));
 }
 
 Test(cli, df_tells_each_tier_from_anywhere_in_the_mount) {
@@ -177,7 +163,7 @@ Test(cli, df_tells_each_tier_from_anywhere_in_the_mount) {
                  dram.at("capacity_bytes").get<int>() - dram.at("used_bytes").get<int>());
     cr_expect_gt(dram.at("used_percent").get<double>(), 0);
     cr_expect_eq(mounts[0].at("names").at("files").get<int>(), 3);
-    const std::string text = run({"df", mounted->path()}).out;
+    const std::string text = kvfs_tool({"df", mounted->path()}).out;
     cr_expect(mentions(text, mounted->path() + "\n  dram "), "%s", text.c_str());
     cr_expect(mentions(text, "\n  ssd:" + mounted->ssd()), "%s", text.c_str());
 }
@@ -196,7 +182,7 @@ Test(cli, stat_says_the_same_through_mount_and_socket) {
 }
 
 Test(cli, stat_is_readable) {
-    const Outcome outcome = run({"stat", mounted->path()});
+    const Outcome outcome = kvfs_tool({"stat", mounted->path()});
 
     cr_expect_eq(outcome.code, 0, "%s", outcome.err.c_str());
     for (const char* word : {"mounted at ", "tier dram", "tier ssd:", "counters", "written  ",

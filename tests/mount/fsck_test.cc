@@ -10,13 +10,12 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
-#include <sstream>
 #include <string>
 #include <vector>
 
+#include "tests/support/kvfs_tool.h"
 #include "tests/support/mounted.h"
 #include "tests/support/second_ssd.h"
-#include "tools/program.h"
 
 using namespace kvfs::tests;
 
@@ -26,20 +25,11 @@ namespace stdfs = std::filesystem;
 
 constexpr std::size_t kSize = (2 << 20) + 12'345;
 
-struct Outcome {
-    int code = 0;
-    std::string out;
-    std::string err;
-};
-
 Outcome fsck(std::vector<std::string> more = {}, bool both = false) {
     std::vector<std::string> words{"fsck", "--ssd", mounted->ssd() + ",size=1GiB"};
     if (both) words.insert(words.end(), {"--ssd", second_ssd()});
     words.insert(words.end(), more.begin(), more.end());
-    std::istringstream in;
-    std::ostringstream out, err;
-    const int code = kvfs::run_kvfs(words, {in, out, err});
-    return {code, out.str(), err.str()};
+    return kvfs_tool(words);
 }
 
 bool mentions(const std::string& text, const std::string& word) {
@@ -338,14 +328,13 @@ Test(fsck, json_is_one_document) {
 
 Test(fsck, directories_that_are_no_stores_are_named) {
     mounted->stop();
-    std::istringstream in;
-    std::ostringstream out, err;
-    cr_expect_eq(kvfs::run_kvfs({"fsck", "--ssd", mounted->scrap()}, {in, out, err}), 3);
-    cr_expect(mentions(err.str(), mounted->scrap() + " is no SSD directory of kvfsd"), "%s",
-              err.str().c_str());
+    const Outcome empty = kvfs_tool({"fsck", "--ssd", mounted->scrap()});
+    cr_expect_eq(empty.code, 3);
+    cr_expect(mentions(empty.err, mounted->scrap() + " is no SSD directory of kvfsd"), "%s",
+              empty.err.c_str());
     cr_expect(stdfs::is_empty(mounted->scrap()));
-    cr_expect_eq(kvfs::run_kvfs({"fsck", "--ssd", mounted->ssd() + ",sizes=1"}, {in, out, err}), 2);
-    cr_expect_eq(kvfs::run_kvfs({"fsck", mounted->ssd()}, {in, out, err}), 2);
+    cr_expect_eq(kvfs_tool({"fsck", "--ssd", mounted->ssd() + ",sizes=1"}).code, 2);
+    cr_expect_eq(kvfs_tool({"fsck", mounted->ssd()}).code, 2);
 }
 
 Test(fsck, the_directories_may_come_from_the_config_file) {
@@ -353,11 +342,9 @@ Test(fsck, the_directories_may_come_from_the_config_file) {
     const std::string config = mounted->scrap() + "/kvfs.conf";
     std::ofstream(config) << "# of the daemon\ndram = 64MiB\nssd = " << mounted->ssd()
                           << ",size=1GiB\n";
-    std::istringstream in;
-    std::ostringstream out, err;
-    cr_expect_eq(kvfs::run_kvfs({"fsck", "--config", config}, {in, out, err}), 0, "%s",
-                 err.str().c_str());
-    cr_expect(mentions(out.str(), "4 files in 3 directories"), "%s", out.str().c_str());
+    const Outcome outcome = kvfs_tool({"fsck", "--config", config});
+    cr_expect_eq(outcome.code, 0, "%s", outcome.err.c_str());
+    cr_expect(mentions(outcome.out, "4 files in 3 directories"), "%s", outcome.out.c_str());
 }
 
 TestSuite(fsck_of_two, .init = set_up_on_two, .fini = tear_down_two, .timeout = 120);
@@ -390,11 +377,9 @@ Test(fsck_of_two, files_in_a_directory_that_is_not_given_are_left_alone) {
 
 Test(fsck_of_two, directories_in_another_order_are_refused) {
     mounted->stop();
-    std::istringstream in;
-    std::ostringstream out, err;
-    cr_expect_eq(
-        kvfs::run_kvfs({"fsck", "--repair", "--ssd", second_ssd(), "--ssd", mounted->ssd()},
-                       {in, out, err}),
-        3);
-    cr_expect(mentions(err.str(), "the names are in " + mounted->ssd()), "%s", err.str().c_str());
+    const Outcome outcome =
+        kvfs_tool({"fsck", "--repair", "--ssd", second_ssd(), "--ssd", mounted->ssd()});
+    cr_expect_eq(outcome.code, 3);
+    cr_expect(mentions(outcome.err, "the names are in " + mounted->ssd()), "%s",
+              outcome.err.c_str());
 }

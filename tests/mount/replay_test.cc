@@ -5,29 +5,19 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <string>
 
+#include "tests/support/kvfs_tool.h"
 #include "tests/support/mounted.h"
-#include "tools/program.h"
 
 using namespace kvfs::tests;
 using nlohmann::json;
 
 namespace {
 
-struct Outcome {
-    int code = 0;
-    std::string out;
-    std::string err;
-};
-
 Outcome replay(std::vector<std::string> arguments, const std::string& input = "") {
-    std::istringstream in(input);
-    std::ostringstream out, err;
     arguments.insert(arguments.begin(), "replay");
-    const int code = kvfs::run_kvfs(arguments, {in, out, err});
-    return {code, out.str(), err.str()};
+    return kvfs_tool(arguments, input);
 }
 
 /// The report; fails the test unless the replay succeeds.

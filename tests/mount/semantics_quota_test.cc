@@ -10,12 +10,11 @@
 #include <cstdlib>
 #include <cstring>
 #include <random>
-#include <sstream>
 #include <string>
 
 #include "gpumap.h"
+#include "tests/support/kvfs_tool.h"
 #include "tests/support/mounted.h"
-#include "tools/program.h"
 
 using namespace kvfs::tests;
 
@@ -63,11 +62,9 @@ std::uint64_t sum_of(const std::string& path) {
 
 /// `kvfs WORDS...`; what it said, with its exit code.
 std::string kvfs_says(const std::vector<std::string>& words, int expected_code) {
-    std::istringstream in;
-    std::ostringstream out, err;
-    const int code = kvfs::run_kvfs(words, {in, out, err});
-    cr_expect_eq(code, expected_code, "%s", err.str().c_str());
-    return out.str() + err.str();
+    const Outcome outcome = kvfs_tool(words);
+    cr_expect_eq(outcome.code, expected_code, "%s", outcome.err.c_str());
+    return outcome.out + outcome.err;
 }
 
 void mount_small() { mount_up_with({.dram = "16MiB", .ssd_size = "64MiB"}); }

@@ -7,11 +7,10 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <sstream>
 #include <string>
 
+#include "tests/support/kvfs_tool.h"
 #include "tests/support/mounted.h"
-#include "tools/program.h"
 
 using namespace kvfs::tests;
 
@@ -36,11 +35,9 @@ std::string get(const std::string& path, const char* name) {
 
 /// `kvfs WORDS...`; what it said, with its exit code.
 std::string kvfs_says(const std::vector<std::string>& words, int expected_code) {
-    std::istringstream in;
-    std::ostringstream out, err;
-    const int code = kvfs::run_kvfs(words, {in, out, err});
-    cr_expect_eq(code, expected_code, "%s", err.str().c_str());
-    return out.str() + err.str();
+    const Outcome outcome = kvfs_tool(words);
+    cr_expect_eq(outcome.code, expected_code, "%s", outcome.err.c_str());
+    return outcome.out + outcome.err;
 }
 
 void mount_small() { mount_up_with({.dram = "16MiB", .ssd_size = "64MiB"}); }

@@ -14,13 +14,12 @@
 #include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <string>
 #include <vector>
 
+#include "tests/support/kvfs_tool.h"
 #include "tests/support/mounted.h"
 #include "tests/support/second_ssd.h"
-#include "tools/program.h"
 
 using namespace kvfs::tests;
 using nlohmann::json;
@@ -31,19 +30,6 @@ namespace stdfs = std::filesystem;
 
 constexpr std::size_t kSize = 256 << 10;
 constexpr int kFiles = 24;
-
-struct Outcome {
-    int code = 0;
-    std::string out;
-    std::string err;
-};
-
-Outcome kvfs_tool(const std::vector<std::string>& words) {
-    std::istringstream in;
-    std::ostringstream out, err;
-    const int code = kvfs::run_kvfs(words, {in, out, err});
-    return {code, out.str(), err.str()};
-}
 
 std::string file(int i) { return mounted->path("kv/" + std::to_string(i)); }
 
@@ -170,10 +156,8 @@ Test(semantics_stores, S7_a_drained_directory_can_be_taken_away) {
     stdfs::remove_all(second_ssd());
     expect_the_rest_serves({});
     mounted->stop();
-    std::istringstream in;
-    std::ostringstream out, err;
-    cr_expect_eq(kvfs::run_kvfs({"fsck", "--verify", "--ssd", mounted->ssd()}, {in, out, err}), 0,
-                 "%s%s", out.str().c_str(), err.str().c_str());
+    const Outcome checked = kvfs_tool({"fsck", "--verify", "--ssd", mounted->ssd()});
+    cr_expect_eq(checked.code, 0, "%s%s", checked.out.c_str(), checked.err.c_str());
     mounted->start();  // makes the directory anew
     expect_the_rest_serves({});
 }

@@ -5,23 +5,14 @@
 #include <sstream>
 #include <string>
 
+#include "tests/support/kvfs_tool.h"
 #include "tests/support/temp_dir.h"
 #include "tools/program.h"
 
+using kvfs::tests::kvfs_tool;
+using kvfs::tests::Outcome;
+
 namespace {
-
-struct Outcome {
-    int code = 0;
-    std::string out;
-    std::string err;
-};
-
-Outcome kvfs_with(const std::vector<std::string>& arguments, const std::string& input = "") {
-    std::istringstream in(input);
-    std::ostringstream out, err;
-    const int code = kvfs::run_kvfs(arguments, {in, out, err});
-    return {code, out.str(), err.str()};
-}
 
 bool mentions(const std::string& text, const std::string& word) {
     return text.find(word) != std::string::npos;
@@ -37,8 +28,8 @@ void expect_text(const std::string& actual, const std::string& expected) {
 TestSuite(tools_program, .timeout = 30);
 
 Test(tools_program, tells_its_version_and_its_verbs) {
-    const Outcome version = kvfs_with({"--version"});
-    const Outcome help = kvfs_with({"help"});
+    const Outcome version = kvfs_tool({"--version"});
+    const Outcome help = kvfs_tool({"help"});
 
     cr_expect_eq(version.code, 0);
     cr_expect(version.out.starts_with("kvfs "));
@@ -49,8 +40,8 @@ Test(tools_program, tells_its_version_and_its_verbs) {
 
 Test(tools_program, each_verb_has_help) {
     for (const char* verb : {"ls", "du", "df", "stat", "replay", "simulate", "bench"}) {
-        const Outcome by_help = kvfs_with({"help", verb});
-        const Outcome by_option = kvfs_with({verb, "--help"});
+        const Outcome by_help = kvfs_tool({"help", verb});
+        const Outcome by_option = kvfs_tool({verb, "--help"});
         cr_expect_eq(by_help.code, 0);
         cr_expect(by_help.out.starts_with(std::string("usage: kvfs ") + verb));
         expect_text(by_help.out, by_option.out);
@@ -91,7 +82,7 @@ Test(tools_program, wrong_usage_is_told_on_stderr_and_exits_2) {
         {{"bench", "luck"}, "kvfs: bench: takes no operands"},
     };
     for (const Case& one : cases) {
-        const Outcome outcome = kvfs_with(one.arguments);
+        const Outcome outcome = kvfs_tool(one.arguments);
         cr_expect_eq(outcome.code, 2, "%s: %d", one.message, outcome.code);
         cr_expect(outcome.err.starts_with(one.message), "'%s' instead of '%s'", outcome.err.c_str(),
                   one.message);
@@ -101,13 +92,13 @@ Test(tools_program, wrong_usage_is_told_on_stderr_and_exits_2) {
 
 Test(tools_program, a_path_outside_of_kvfs_is_named_as_such) {
     for (const char* verb : {"ls", "du", "df", "stat"}) {
-        const Outcome outside = kvfs_with({verb, "/proc"});
+        const Outcome outside = kvfs_tool({verb, "/proc"});
         cr_expect_eq(outside.code, 1);
         const std::string expected =
             std::string("kvfs: ") + verb + ": /proc: not on a kvfs mount\n";
         expect_text(outside.err, expected);
 
-        const Outcome missing = kvfs_with({verb, "/nonexistent/x"});
+        const Outcome missing = kvfs_tool({verb, "/nonexistent/x"});
         cr_expect_eq(missing.code, 1);
         cr_expect(mentions(missing.err, "/nonexistent/x: No such file"), "%s", missing.err.c_str());
     }
@@ -116,8 +107,8 @@ Test(tools_program, a_path_outside_of_kvfs_is_named_as_such) {
 Test(tools_program, a_socket_without_a_daemon_is_named) {
     const std::string socket = kvfs::tests::make_temp_dir() + "/none";
 
-    for (const Outcome& outcome : {kvfs_with({"stat", "--socket", socket}),
-                                   kvfs_with({"replay", "--socket", socket, "--generate", "1"})}) {
+    for (const Outcome& outcome : {kvfs_tool({"stat", "--socket", socket}),
+                                   kvfs_tool({"replay", "--socket", socket, "--generate", "1"})}) {
         cr_expect_eq(outcome.code, 1);
         cr_expect(mentions(outcome.err, socket), "%s", outcome.err.c_str());
     }

@@ -9,7 +9,7 @@
 #include <random>
 #include <sstream>
 
-#include "tools/program.h"
+#include "tests/support/kvfs_tool.h"
 #include "tools/simulation.h"
 #include "tools/synthetic.h"
 
@@ -17,6 +17,8 @@ using kvfs::prepare;
 using kvfs::simulate;
 using kvfs::SimulationResult;
 using kvfs::TraceRequest;
+using kvfs::tests::kvfs_tool;
+using kvfs::tests::Outcome;
 
 namespace {
 
@@ -28,17 +30,9 @@ kvfs::SimulatedTrace trace_of(const Prompts& prompts) {
     return prepare(requests, 100);
 }
 
-struct Outcome {
-    int code = 0;
-    std::string out, err;
-};
-
 Outcome simulate_with(std::vector<std::string> arguments, const std::string& trace) {
-    std::istringstream in(trace);
-    std::ostringstream out, err;
     arguments.insert(arguments.begin(), "simulate");
-    const int code = kvfs::run_kvfs(arguments, {in, out, err});
-    return {code, out.str(), err.str()};
+    return kvfs_tool(arguments, trace);
 }
 
 std::string line(const std::string& ids, int tokens = 2048) {
