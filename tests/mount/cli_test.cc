@@ -147,7 +147,8 @@ Test(cli, du_sums_up_by_directory_and_tier) {
     cr_expect_eq(directories[1].at("tiers").at("ssd").get<int>(), (64 << 10) + (1 << 20));
     cr_assert_eq(summary.size(), 1);
     cr_expect(summary[0] == directories[1]);
-    cr_expect(mentions(kvfs_tool({"du", "-s", mounted->path("blocks")}).out, "IN DRAM   ON ssd  FILES"));
+    cr_expect(
+        mentions(kvfs_tool({"du", "-s", mounted->path("blocks")}).out, "IN DRAM   ON ssd  FILES"));
 }
 
 Test(cli, df_tells_each_tier_from_anywhere_in_the_mount) {
