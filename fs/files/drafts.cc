@@ -73,10 +73,17 @@ Result<Attributes> Files::resolve(std::string_view path, const Caller& caller) {
     auto place = walk(path, caller);
     if (!place) return place.error();
     if (place->name.empty()) return describe(std::move(place->directory));
+    constexpr int kAwaitedMax = 4;
     auto found = lookup(place->directory.ino, place->name, caller.client);
-    if (!found) return found;
-    if (found->inode.is_symlink()) return Error{ELOOP};
-    return cache_.await_closed(found->inode.ino) ? attributes(found->inode.ino) : found;
+    // By its name again: while its close was awaited, another file may have taken its place.
+    Ino was = 0;
+    for (int awaited = 0; found && found->inode.ino != was && awaited < kAwaitedMax; ++awaited) {
+        was = found->inode.ino;
+        if (cache_.await_closed(was))
+            found = lookup(place->directory.ino, place->name, caller.client);
+    }
+    if (found && found->inode.is_symlink()) return Error{ELOOP};
+    return found;
 }
 
 Result<Lease> Files::lease(Ino ino, Fill fill) {
