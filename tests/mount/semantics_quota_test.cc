@@ -152,16 +152,16 @@ TestSuite(semantics_quota, .init = mount_up, .fini = mount_down, .timeout = 120)
 
 Test(semantics_quota, Q1_quotas_are_attributes_of_volumes_and_stay) {
     const std::string limited = volume("limited"), renamed = mounted->path("renamed");
-    cr_expect_str_eq(xattr_of(limited, "user.kvfs.quota.hard").c_str(), "0");
+    cr_expect_eq(xattr_of(limited, "user.kvfs.quota.hard"), "0");
     cr_expect_eq(set(limited, "user.kvfs.quota.soft", "1000000"), 0);
     cr_expect_eq(set(limited, "user.kvfs.quota.hard", "2000000"), 0);
     cr_assert_eq(::rename(limited.c_str(), renamed.c_str()), 0);
     mounted->stop();
     mounted->start();
-    cr_expect_str_eq(xattr_of(renamed, "user.kvfs.quota.soft").c_str(), "1000000");
+    cr_expect_eq(xattr_of(renamed, "user.kvfs.quota.soft"), "1000000");
     mounted->kill();
     mounted->start();
-    cr_expect_str_eq(xattr_of(renamed, "user.kvfs.quota.hard").c_str(), "2000000");
+    cr_expect_eq(xattr_of(renamed, "user.kvfs.quota.hard"), "2000000");
     cr_expect_eq(write_code(renamed + "/f", 2'000'001), EDQUOT);
     cr_expect_eq(::removexattr(renamed.c_str(), "user.kvfs.quota.hard"), 0);
     cr_expect_eq(write_code(renamed + "/f", 2'000'001), 0);
@@ -175,8 +175,8 @@ Test(semantics_quota, Q1_what_is_no_quota_or_no_volume_is_refused) {
     for (const char* value : {"", "-1", "-0", "1k", "1.5", " 1", "9223372036854775808", "much"})
         cr_expect_eq(set(limited, "user.kvfs.quota.soft", value), EINVAL, "'%s'", value);
     cr_expect_eq(set(limited, "user.kvfs.quota.hard", "999"), EINVAL);
-    cr_expect_str_eq(xattr_of(limited, "user.kvfs.quota.soft").c_str(), "1000");
-    cr_expect_str_eq(xattr_of(limited, "user.kvfs.quota.hard").c_str(), "0");
+    cr_expect_eq(xattr_of(limited, "user.kvfs.quota.soft"), "1000");
+    cr_expect_eq(xattr_of(limited, "user.kvfs.quota.hard"), "0");
     cr_expect_eq(set(limited, "user.kvfs.usage", "0"), EPERM);
     for (const std::string& other : {limited + "/f", limited + "/below", mounted->path()}) {
         cr_expect_eq(set(other, "user.kvfs.quota.hard", "1000"), EPERM, "%s", other.c_str());
@@ -197,8 +197,8 @@ Test(semantics_quota, Q1_the_verb_sets_and_shows_quotas) {
     const std::string df = kvfs_says({"df", mounted->path()}, 0);
     cr_expect(df.find("volume limited") != df.npos, "%s", df.c_str());
     kvfs_says({"quota", "--hard", "none", limited}, 0);
-    cr_expect_str_eq(xattr_of(limited, "user.kvfs.quota.hard").c_str(), "0");
-    cr_expect_str_eq(xattr_of(limited, "user.kvfs.quota.soft").c_str(), "2097152");
+    cr_expect_eq(xattr_of(limited, "user.kvfs.quota.hard"), "0");
+    cr_expect_eq(xattr_of(limited, "user.kvfs.quota.soft"), "2097152");
     const std::string above = kvfs_says({"quota", "--hard", "1MiB", limited}, 1);
     cr_expect(above.find("soft quota would be above") != above.npos, "%s", above.c_str());
     const std::string file = kvfs_says({"quota", "--hard", "1MiB", limited + "/f"}, 1);

@@ -260,7 +260,11 @@ std::string xattr_of(const std::string& path, const std::string& name) {
 
 void await_spilled(const std::string& path) {
     const std::string object = mounted->object(inode_of(path));
-    const bool there = eventually([&] { return ::access(object.c_str(), F_OK) == 0; });
+    // The object is there before the record that says so, without which a kill loses the file.
+    const bool there = eventually([&] {
+        return ::access(object.c_str(), F_OK) == 0 &&
+               xattr_of(path, "user.kvfs.tier").find("ssd") != std::string::npos;
+    });
     cr_assert(there, "%s has not been spilled to %s", path.c_str(), object.c_str());
 }
 
