@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "gpumap.h"
+#include "tests/support/gpumap_client.h"
 #include "tests/support/mounted.h"
 #include "tests/support/spawn.h"
 
@@ -68,31 +69,6 @@ void kill_daemon() {
     place->daemon.pid = -1;
 }
 
-gm_ctx* connect(const std::string& socket) {
-    gm_config config{};
-    config.size = sizeof config;
-    config.backend = GM_BACKEND_HOST;
-    config.socket_path = socket.c_str();
-    gm_ctx* ctx = nullptr;
-    cr_assert_eq(gm_open(&config, &ctx), GM_OK, "%s", gm_message());
-    return ctx;
-}
-
-gm_devptr address(std::string& bytes) { return reinterpret_cast<gm_devptr>(bytes.data()); }
-
-/// Saves `bytes` as `path`; on the host backend any memory is the device's.
-gm_status save(gm_ctx* ctx, const std::string& path, std::string bytes) {
-    gm_file* draft = nullptr;
-    std::uint64_t size = bytes.size();
-    gm_status status = gm_file_open(ctx, path.c_str(), GM_CREATE | GM_MAKE_DIRS, &draft, &size);
-    if (status != GM_OK) return status;
-    const gm_range range{0, size, address(bytes), 0, 0};
-    status = gm_save(draft, &range, 1, nullptr, nullptr);
-    if (status == GM_OK) status = gm_commit(draft, 0, nullptr);
-    gm_file_close(draft);
-    return status;
-}
-
 gm_status load(gm_ctx* ctx, const std::string& path, std::string& bytes) {
     gm_file* file = nullptr;
     std::uint64_t size = 0;
@@ -132,7 +108,7 @@ Test(mapper, what_one_process_saves_another_loads) {
     const std::string bytes = pattern(5 * kMiB + 11, 1);
     const pid_t child = ::fork();
     if (child == 0) {
-        gm_ctx* ctx = connect(place->socket());
+        gm_ctx* ctx = connect_on_host(place->socket());
         const gm_status saved = save(ctx, "v/d/a", bytes);
         gm_close(ctx);
         ::_exit(saved == GM_OK ? 0 : 1);
@@ -140,7 +116,7 @@ Test(mapper, what_one_process_saves_another_loads) {
     int status = -1;
     ::waitpid(child, &status, 0);
     cr_assert_eq(status, 0);
-    gm_ctx* ctx = connect(place->socket());
+    gm_ctx* ctx = connect_on_host(place->socket());
 
     std::string loaded;
     cr_expect_eq(load(ctx, "v/d/a", loaded), GM_OK, "%s", gm_message());
@@ -150,7 +126,7 @@ Test(mapper, what_one_process_saves_another_loads) {
 }
 
 Test(mapper, more_than_dram_holds_is_loaded_from_ssd) {
-    gm_ctx* ctx = connect(place->socket());
+    gm_ctx* ctx = connect_on_host(place->socket());
     constexpr unsigned kFiles = 24;
     for (unsigned i = 0; i < kFiles; ++i)
         cr_assert_eq(save(ctx, "v/f" + std::to_string(i), pattern(5 * kMiB + i, i)), GM_OK, "%s",
@@ -169,7 +145,7 @@ Test(mapper, more_than_dram_holds_is_loaded_from_ssd) {
 }
 
 Test(mapper, jobs_end_when_the_daemon_is_killed_and_a_new_one_has_the_files) {
-    gm_ctx* ctx = connect(place->socket());
+    gm_ctx* ctx = connect_on_host(place->socket());
     cr_assert_eq(save(ctx, "v/old", pattern(4 * kMiB, 7)), GM_OK, "%s", gm_message());
     // Written behind: until it is on SSD as well, a daemon that dies takes it along.
     for (unsigned i = 0; tier(ctx, "v/old") != GM_TIER_SSD && i < 40; ++i)
@@ -200,7 +176,7 @@ Test(mapper, jobs_end_when_the_daemon_is_killed_and_a_new_one_has_the_files) {
     gm_close(ctx);
 
     start_daemon();
-    ctx = connect(place->socket());
+    ctx = connect_on_host(place->socket());
     std::string loaded;
     cr_expect_eq(load(ctx, "v/old", loaded), GM_OK, "%s", gm_message());
     cr_expect(loaded == pattern(4 * kMiB, 7));
@@ -208,7 +184,7 @@ Test(mapper, jobs_end_when_the_daemon_is_killed_and_a_new_one_has_the_files) {
 }
 
 Test(mapper, a_daemon_that_is_told_to_end_does_not_wait_for_clients) {
-    gm_ctx* ctx = connect(place->socket());
+    gm_ctx* ctx = connect_on_host(place->socket());
     cr_assert_eq(save(ctx, "v/a", pattern(kMiB, 1)), GM_OK, "%s", gm_message());
 
     ::kill(place->daemon.pid, SIGTERM);
@@ -229,16 +205,16 @@ Test(mapper, a_second_daemon_at_the_same_socket_is_refused) {
     cr_expect_neq(outcome.code, 0);
     cr_expect_neq(outcome.err.find("another daemon listens"), std::string::npos, "%s",
                   outcome.err.c_str());
-    gm_close(connect(place->socket()));
+    gm_close(connect_on_host(place->socket()));
 }
 
 Test(mapper, another_user_reads_what_modes_allow_and_cannot_write_memory) {
-    gm_ctx* ctx = connect(place->socket());
+    gm_ctx* ctx = connect_on_host(place->socket());
     cr_assert_eq(save(ctx, "v/a", pattern(kMiB, 3)), GM_OK, "%s", gm_message());
     gm_close(ctx);  // or the child would inherit its mappings
 
     const int code = as_another_user([&] {
-        gm_ctx* theirs = connect(place->socket());
+        gm_ctx* theirs = connect_on_host(place->socket());
         std::string loaded;
         if (load(theirs, "v/a", loaded) != GM_OK || loaded != pattern(kMiB, 3)) return 1;
         if (save(theirs, "v/b", "bytes") != GM_EACCES) return 2;
@@ -262,11 +238,11 @@ Test(mapper, another_user_reads_what_modes_allow_and_cannot_write_memory) {
 
 Test(mapper, another_user_gets_nothing_of_a_private_directory) {
     ::umask(077);
-    gm_ctx* ctx = connect(place->socket());
+    gm_ctx* ctx = connect_on_host(place->socket());
     cr_assert_eq(save(ctx, "v/a", pattern(kMiB, 3)), GM_OK, "%s", gm_message());
 
     const int code = as_another_user([&] {
-        gm_ctx* theirs = connect(place->socket());
+        gm_ctx* theirs = connect_on_host(place->socket());
         std::string loaded;
         const gm_status status = load(theirs, "v/a", loaded);
         gm_close(theirs);
@@ -279,7 +255,7 @@ Test(mapper, another_user_gets_nothing_of_a_private_directory) {
 }
 
 Test(mapper, statistics_tell_what_was_read) {
-    gm_ctx* ctx = connect(place->socket());
+    gm_ctx* ctx = connect_on_host(place->socket());
     cr_assert_eq(save(ctx, "v/a", pattern(kMiB, 3)), GM_OK, "%s", gm_message());
     std::string loaded;
     cr_assert_eq(load(ctx, "v/a", loaded), GM_OK);
@@ -297,7 +273,7 @@ TestSuite(mapper_mounted, .init = mount_up, .fini = mount_down, .timeout = 60);
 TestSuite(semantics_mapper, .init = mount_up, .fini = mount_down, .timeout = 60);
 
 Test(semantics_mapper, N14_a_file_is_there_once_close_has_returned) {
-    gm_ctx* ctx = connect(mounted->path());
+    gm_ctx* ctx = connect_on_host(mounted->path());
     stdfs::create_directory(mounted->path("v"));
     for (int i = 0; i < 200; ++i) {
         const std::string name = "v/" + std::to_string(i);
@@ -310,7 +286,7 @@ Test(semantics_mapper, N14_a_file_is_there_once_close_has_returned) {
 }
 
 Test(semantics_mapper, N14_a_file_with_a_second_descriptor_open_is_not_there_yet) {
-    gm_ctx* ctx = connect(mounted->path());
+    gm_ctx* ctx = connect_on_host(mounted->path());
     stdfs::create_directory(mounted->path("v"));
     const int first =
         ::open(mounted->path("v/a").c_str(), O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, 0644);
@@ -327,7 +303,7 @@ Test(semantics_mapper, N14_a_file_with_a_second_descriptor_open_is_not_there_yet
 }
 
 Test(mapper_mounted, the_mount_point_names_the_socket_and_both_see_the_same_files) {
-    gm_ctx* ctx = connect(mounted->path());
+    gm_ctx* ctx = connect_on_host(mounted->path());
     stdfs::create_directory(mounted->path("v"));
     write_file(mounted->path("v/a"), pattern(3 * kMiB + 1, 1));
 

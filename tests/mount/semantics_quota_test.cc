@@ -13,6 +13,7 @@
 #include <string>
 
 #include "gpumap.h"
+#include "tests/support/gpumap_client.h"
 #include "tests/support/kvfs_tool.h"
 #include "tests/support/mounted.h"
 
@@ -22,15 +23,6 @@ namespace {
 
 constexpr std::size_t kMiB = 1 << 20;
 
-bool exists(const std::string& path) {
-    struct stat st {};
-    return ::lstat(path.c_str(), &st) == 0;
-}
-
-int set(const std::string& path, const char* name, const std::string& value) {
-    return ::setxattr(path.c_str(), name, value.data(), value.size(), 0) == 0 ? 0 : errno;
-}
-
 std::string volume(const char* name) {
     const std::string path = mounted->path(name);
     cr_assert_eq(::mkdir(path.c_str(), 0755), 0);
@@ -38,7 +30,7 @@ std::string volume(const char* name) {
 }
 
 int set_hard(const std::string& path, std::size_t mib) {
-    return set(path, "user.kvfs.quota.hard", std::to_string(mib * kMiB));
+    return put_xattr(path, "user.kvfs.quota.hard", std::to_string(mib * kMiB));
 }
 
 std::uint64_t usage(const std::string& path) {
@@ -58,13 +50,6 @@ std::uint64_t sum_of(const std::string& path) {
         ::close(fd);
     }
     return sum;
-}
-
-/// `kvfs WORDS...`; what it said, with its exit code.
-std::string kvfs_says(const std::vector<std::string>& words, int expected_code) {
-    const Outcome outcome = kvfs_tool(words);
-    cr_expect_eq(outcome.code, expected_code, "%s", outcome.err.c_str());
-    return outcome.out + outcome.err;
 }
 
 void mount_small() { mount_up_with({.dram = "16MiB", .ssd_size = "64MiB"}); }
@@ -87,29 +72,6 @@ int write_code(const std::string& path, std::size_t size) {
     }
     ::close(fd);
     return code;
-}
-
-gm_ctx* connect() {
-    const std::string socket = mounted->socket();
-    gm_config config{};
-    config.size = sizeof config;
-    config.backend = GM_BACKEND_HOST;
-    config.socket_path = socket.c_str();
-    gm_ctx* ctx = nullptr;
-    cr_assert_eq(gm_open(&config, &ctx), GM_OK, "%s", gm_message());
-    return ctx;
-}
-
-gm_status save(gm_ctx* ctx, const char* path, std::string bytes) {
-    gm_file* draft = nullptr;
-    std::uint64_t size = bytes.size();
-    gm_status status = gm_file_open(ctx, path, GM_CREATE, &draft, &size);
-    if (status != GM_OK) return status;
-    const gm_range range{0, size, reinterpret_cast<gm_devptr>(bytes.data()), 0, 0};
-    status = gm_save(draft, &range, 1, nullptr, nullptr);
-    if (status == GM_OK) status = gm_commit(draft, 0, nullptr);
-    gm_file_close(draft);
-    return status;
 }
 
 /// One step of a program that does this and that with files of two volumes.
@@ -142,7 +104,7 @@ void do_something(std::mt19937_64& random) {
             ::unlink(path.c_str());
             break;
         default:
-            set(path, "user.kvfs.evict", random() % 2 == 0 ? "all" : "dram");
+            put_xattr(path, "user.kvfs.evict", random() % 2 == 0 ? "all" : "dram");
     }
 }
 
@@ -153,8 +115,8 @@ TestSuite(semantics_quota, .init = mount_up, .fini = mount_down, .timeout = 120)
 Test(semantics_quota, Q1_quotas_are_attributes_of_volumes_and_stay) {
     const std::string limited = volume("limited"), renamed = mounted->path("renamed");
     cr_expect_eq(xattr_of(limited, "user.kvfs.quota.hard"), "0");
-    cr_expect_eq(set(limited, "user.kvfs.quota.soft", "1000000"), 0);
-    cr_expect_eq(set(limited, "user.kvfs.quota.hard", "2000000"), 0);
+    cr_expect_eq(put_xattr(limited, "user.kvfs.quota.soft", "1000000"), 0);
+    cr_expect_eq(put_xattr(limited, "user.kvfs.quota.hard", "2000000"), 0);
     cr_assert_eq(::rename(limited.c_str(), renamed.c_str()), 0);
     mounted->stop();
     mounted->start();
@@ -171,15 +133,15 @@ Test(semantics_quota, Q1_what_is_no_quota_or_no_volume_is_refused) {
     const std::string limited = volume("limited");
     cr_assert_eq(::mkdir((limited + "/below").c_str(), 0755), 0);
     write_file(limited + "/f", "x");
-    cr_expect_eq(set(limited, "user.kvfs.quota.soft", "1000"), 0);
+    cr_expect_eq(put_xattr(limited, "user.kvfs.quota.soft", "1000"), 0);
     for (const char* value : {"", "-1", "-0", "1k", "1.5", " 1", "9223372036854775808", "much"})
-        cr_expect_eq(set(limited, "user.kvfs.quota.soft", value), EINVAL, "'%s'", value);
-    cr_expect_eq(set(limited, "user.kvfs.quota.hard", "999"), EINVAL);
+        cr_expect_eq(put_xattr(limited, "user.kvfs.quota.soft", value), EINVAL, "'%s'", value);
+    cr_expect_eq(put_xattr(limited, "user.kvfs.quota.hard", "999"), EINVAL);
     cr_expect_eq(xattr_of(limited, "user.kvfs.quota.soft"), "1000");
     cr_expect_eq(xattr_of(limited, "user.kvfs.quota.hard"), "0");
-    cr_expect_eq(set(limited, "user.kvfs.usage", "0"), EPERM);
+    cr_expect_eq(put_xattr(limited, "user.kvfs.usage", "0"), EPERM);
     for (const std::string& other : {limited + "/f", limited + "/below", mounted->path()}) {
-        cr_expect_eq(set(other, "user.kvfs.quota.hard", "1000"), EPERM, "%s", other.c_str());
+        cr_expect_eq(put_xattr(other, "user.kvfs.quota.hard", "1000"), EPERM, "%s", other.c_str());
         cr_expect_eq(::getxattr(other.c_str(), "user.kvfs.usage", nullptr, 0), -1);
         cr_expect_eq(errno, ENODATA);
     }
@@ -263,7 +225,7 @@ Test(semantics_quota, Q3_a_quota_below_the_usage_lets_files_go_in_the_background
 Test(semantics_quota, Q4_a_write_is_refused_when_none_of_the_volumes_files_can_go) {
     const std::string limited = volume("limited"), other = volume("other");
     write_file(limited + "/pinned", pattern(kMiB, 1));
-    cr_assert_eq(set(limited + "/pinned", "user.kvfs.pin", "1"), 0);
+    cr_assert_eq(put_xattr(limited + "/pinned", "user.kvfs.pin", "1"), 0);
     cr_assert_eq(set_hard(limited, 1), 0);
     cr_expect_eq(write_code(limited + "/more", 1), EDQUOT);
     cr_expect_eq(write_code(other + "/more", kMiB), 0);
@@ -275,7 +237,7 @@ Test(semantics_quota, Q4_a_write_is_refused_when_none_of_the_volumes_files_can_g
 
 Test(semantics_quota, Q4_scratch_files_count_with_what_they_hold) {
     const std::string limited = volume("limited"), path = limited + "/scratch";
-    cr_assert_eq(set(limited, "user.kvfs.scratch", "1"), 0);
+    cr_assert_eq(put_xattr(limited, "user.kvfs.scratch", "1"), 0);
     cr_assert_eq(set_hard(limited, 2), 0);
     const int fd = ::open(path.c_str(), O_CREAT | O_RDWR, 0644);
     cr_assert_eq(::ftruncate(fd, 1L << 40), 0, "holes cost nothing");
@@ -293,7 +255,7 @@ Test(semantics_quota, Q5_beyond_the_soft_quota_files_leave_before_those_of_other
     const std::string over = volume("over"), other = volume("other");
     for (int i = 0; i < 6; ++i) write_and_settle(other + "/" + std::to_string(i), 1);
     for (int i = 0; i < 12; ++i) write_and_settle(over + "/" + std::to_string(i), 2);
-    cr_assert_eq(set(over, "user.kvfs.quota.soft", std::to_string(8 * kMiB)), 0);
+    cr_assert_eq(put_xattr(over, "user.kvfs.quota.soft", std::to_string(8 * kMiB)), 0);
     cr_expect_eq(usage(over), 12 * kMiB, "there is room for all");
     const std::string filler = volume("filler");
     for (int i = 0; exists(over + "/3"); ++i) {
@@ -306,7 +268,7 @@ Test(semantics_quota, Q5_beyond_the_soft_quota_files_leave_before_those_of_other
 
 Test(semantics_quota, Q6_what_is_saved_through_libgpumap_counts_as_what_is_written) {
     const std::string limited = volume("limited");
-    gm_ctx* ctx = connect();
+    gm_ctx* ctx = connect_on_host(mounted->socket());
     cr_expect_eq(gm_set(ctx, "limited", "quota.hard", "2097152"), GM_OK);
     cr_expect_eq(gm_set(ctx, "limited", "quota.hard", "2M"), GM_EINVAL);
     cr_expect_eq(gm_set(ctx, "limited", "usage", "0"), GM_EACCES);
@@ -318,7 +280,7 @@ Test(semantics_quota, Q6_what_is_saved_through_libgpumap_counts_as_what_is_writt
     cr_expect_eq(usage(limited), 2 * kMiB, "a draft counts");
     cr_expect_eq(save(ctx, "limited/2", pattern(kMiB, 2)), GM_OK);
     cr_expect(eventually([&] { return !exists(limited + "/1"); }), "it made room");
-    cr_assert_eq(set(limited + "/2", "user.kvfs.pin", "1"), 0);
+    cr_assert_eq(put_xattr(limited + "/2", "user.kvfs.pin", "1"), 0);
     cr_expect_eq(save(ctx, "limited/3", pattern(kMiB, 3)), GM_ENOSPC);
     gm_file_close(draft);
     cr_expect(eventually([&] { return usage(limited) == kMiB; }));

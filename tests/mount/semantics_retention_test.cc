@@ -18,26 +18,10 @@ namespace {
 
 constexpr std::size_t kMiB = 1 << 20;
 
-bool exists(const std::string& path) {
-    struct stat st {};
-    return ::lstat(path.c_str(), &st) == 0;
-}
-
-int set(const std::string& path, const char* name, const std::string& value) {
-    return ::setxattr(path.c_str(), name, value.data(), value.size(), 0) == 0 ? 0 : errno;
-}
-
 std::string get(const std::string& path, const char* name) {
     char value[64];
     const ssize_t length = ::getxattr(path.c_str(), name, value, sizeof value);
     return length < 0 ? std::strerror(errno) : std::string(value, static_cast<std::size_t>(length));
-}
-
-/// `kvfs WORDS...`; what it said, with its exit code.
-std::string kvfs_says(const std::vector<std::string>& words, int expected_code) {
-    const Outcome outcome = kvfs_tool(words);
-    cr_expect_eq(outcome.code, expected_code, "%s", outcome.err.c_str());
-    return outcome.out + outcome.err;
 }
 
 void mount_small() { mount_up_with({.dram = "16MiB", .ssd_size = "64MiB"}); }
@@ -54,13 +38,13 @@ TestSuite(semantics_retention, .init = mount_up, .fini = mount_down, .timeout = 
 Test(semantics_retention, L1_a_file_goes_when_it_was_not_used_for_its_time) {
     const std::string directory = mounted->path("d");
     cr_assert_eq(::mkdir(directory.c_str(), 0755), 0);
-    cr_expect_eq(set(directory, "user.kvfs.ttl", "2"), 0);
+    cr_expect_eq(put_xattr(directory, "user.kvfs.ttl", "2"), 0);
     write_file(directory + "/idle", pattern(kMiB, 1));
     write_file(directory + "/empty", "");
     write_file(directory + "/open", "x");
     write_file(directory + "/kept", "x");
     cr_expect_eq(get(directory + "/kept", "user.kvfs.ttl"), "2");
-    cr_expect_eq(set(directory + "/kept", "user.kvfs.ttl", "0"), 0);
+    cr_expect_eq(put_xattr(directory + "/kept", "user.kvfs.ttl", "0"), 0);
     const int fd = ::open((directory + "/open").c_str(), O_RDONLY);
     cr_expect(eventually([&] { return !exists(directory + "/idle"); }));
     cr_expect(eventually([&] { return !exists(directory + "/empty"); }));
@@ -72,7 +56,7 @@ Test(semantics_retention, L1_a_file_goes_when_it_was_not_used_for_its_time) {
 Test(semantics_retention, L1_use_and_a_restart_leave_a_time_to_live_as_it_is) {
     const std::string path = mounted->path("used");
     write_file(path, pattern(kMiB, 1));
-    cr_expect_eq(set(path, "user.kvfs.ttl", "4"), 0);
+    cr_expect_eq(put_xattr(path, "user.kvfs.ttl", "4"), 0);
     await_spilled(path);
     mounted->stop();
     mounted->start();
@@ -121,7 +105,7 @@ Test(semantics_retention, L3_evict_drops_a_file_or_takes_it_out_of_DRAM) {
     const std::string said = kvfs_says({"evict", path}, 1);
     cr_expect(said.find("open, pinned or being moved") != said.npos, "%s", said.c_str());
     ::close(fd);
-    cr_expect(eventually([&] { return set(path, "user.kvfs.evict", "all") == 0; }));
+    cr_expect(eventually([&] { return put_xattr(path, "user.kvfs.evict", "all") == 0; }));
     cr_expect(!exists(path));
 }
 
@@ -129,9 +113,9 @@ Test(semantics_retention, L3_evict_spares_what_is_pinned) {
     const std::string path = mounted->path("f");
     write_file(path, "x");
     kvfs_says({"pin", path}, 0);
-    cr_expect_eq(set(path, "user.kvfs.evict", "all"), EBUSY);
+    cr_expect_eq(put_xattr(path, "user.kvfs.evict", "all"), EBUSY);
     kvfs_says({"unpin", path}, 0);
-    cr_expect(eventually([&] { return set(path, "user.kvfs.evict", "all") == 0; }));
+    cr_expect(eventually([&] { return put_xattr(path, "user.kvfs.evict", "all") == 0; }));
     cr_expect(!exists(path));
 }
 
@@ -140,7 +124,7 @@ Test(semantics_retention, L4_prefetch_brings_a_file_into_DRAM) {
     const std::string path = mounted->path("d/f");
     write_file(path, pattern(3 * kMiB, 1));
     await_spilled(path);
-    cr_assert_eq(set(path, "user.kvfs.evict", "dram"), 0);
+    cr_assert_eq(put_xattr(path, "user.kvfs.evict", "dram"), 0);
     cr_expect_eq(get(path, "user.kvfs.resident"), "0");
     const std::string said = kvfs_says({"prefetch", mounted->path("d")}, 1);
     cr_expect(said.find("-R goes through it") != said.npos, "%s", said.c_str());
@@ -165,18 +149,18 @@ Test(semantics_retention, L6_a_file_has_the_parent_that_it_is_given_or_seems_to_
     cr_expect_eq(get(v + "/b", "user.kvfs.parent"), "/v/a");
     cr_expect_eq(get(v + "/d/c", "user.kvfs.parent"), "/v/b");
 
-    cr_expect_eq(set(v + "/b", "user.kvfs.parent", "d/../a"), EINVAL);
-    cr_expect_eq(set(v + "/b", "user.kvfs.parent", "b"), EINVAL, "itself");
-    cr_expect_eq(set(v + "/b", "user.kvfs.parent", "d"), EINVAL);
-    cr_expect_eq(set(v + "/b", "user.kvfs.parent", "none"), EINVAL);
-    cr_expect_eq(set(v + "/b", "user.kvfs.parent", "a/b"), ENOTDIR);
-    cr_expect_eq(set(v, "user.kvfs.parent", "a"), EPERM);
+    cr_expect_eq(put_xattr(v + "/b", "user.kvfs.parent", "d/../a"), EINVAL);
+    cr_expect_eq(put_xattr(v + "/b", "user.kvfs.parent", "b"), EINVAL, "itself");
+    cr_expect_eq(put_xattr(v + "/b", "user.kvfs.parent", "d"), EINVAL);
+    cr_expect_eq(put_xattr(v + "/b", "user.kvfs.parent", "none"), EINVAL);
+    cr_expect_eq(put_xattr(v + "/b", "user.kvfs.parent", "a/b"), ENOTDIR);
+    cr_expect_eq(put_xattr(v, "user.kvfs.parent", "a"), EPERM);
     write_file(mounted->path("other/f"), "x");
-    cr_expect_eq(set(v + "/b", "user.kvfs.parent", "/other/f"), EXDEV);
+    cr_expect_eq(put_xattr(v + "/b", "user.kvfs.parent", "/other/f"), EXDEV);
     cr_expect_eq(get(v + "/b", "user.kvfs.parent"), "/v/a", "it stays");
 
-    cr_expect_eq(set(v + "/a", "user.kvfs.parent", "d/c"), 0);
-    cr_expect_eq(set(v + "/b", "user.kvfs.parent", "/v/d/c"), 0);
+    cr_expect_eq(put_xattr(v + "/a", "user.kvfs.parent", "d/c"), 0);
+    cr_expect_eq(put_xattr(v + "/b", "user.kvfs.parent", "/v/d/c"), 0);
     cr_assert_eq(::rename((v + "/d").c_str(), (v + "/e").c_str()), 0);
     await_spilled(v + "/b");
     mounted->stop();
@@ -194,12 +178,12 @@ Test(semantics_retention, L4_L6_a_prompt_is_prefetched_by_its_last_block) {
     for (const char* name : names) {
         write_file(mounted->path(name), pattern(kMiB, 1));
         await_spilled(mounted->path(name));
-        cr_assert_eq(set(mounted->path(name), "user.kvfs.parent", ""), 0);
-        cr_assert_eq(set(mounted->path(name), "user.kvfs.evict", "dram"), 0);
+        cr_assert_eq(put_xattr(mounted->path(name), "user.kvfs.parent", ""), 0);
+        cr_assert_eq(put_xattr(mounted->path(name), "user.kvfs.evict", "dram"), 0);
     }
-    cr_assert_eq(set(mounted->path("second"), "user.kvfs.parent", "first"), 0);
-    cr_assert_eq(set(mounted->path("third"), "user.kvfs.parent", "second"), 0);
-    cr_assert_eq(set(mounted->path("first"), "user.kvfs.parent", "third"), 0);  // a circle
+    cr_assert_eq(put_xattr(mounted->path("second"), "user.kvfs.parent", "first"), 0);
+    cr_assert_eq(put_xattr(mounted->path("third"), "user.kvfs.parent", "second"), 0);
+    cr_assert_eq(put_xattr(mounted->path("first"), "user.kvfs.parent", "third"), 0);  // a circle
 
     kvfs_says({"prefetch", "--chain", mounted->path("third")}, 0);
 
@@ -214,16 +198,16 @@ Test(semantics_retention, L4_L6_a_prompt_is_prefetched_by_its_last_block) {
 Test(semantics_retention, L5_what_does_not_parse_changes_nothing) {
     const std::string path = mounted->path("f");
     write_file(path, "x");
-    cr_expect_eq(set(path, "user.kvfs.ttl", "60"), 0);
+    cr_expect_eq(put_xattr(path, "user.kvfs.ttl", "60"), 0);
     for (const char* value : {"", "-1", "1x", "4294967296", "soon"})
-        cr_expect_eq(set(path, "user.kvfs.ttl", value), EINVAL, "'%s'", value);
+        cr_expect_eq(put_xattr(path, "user.kvfs.ttl", value), EINVAL, "'%s'", value);
     cr_expect_eq(get(path, "user.kvfs.ttl"), "60");
     for (const char* value : {"", "urgent", "HIGH", "1"})
-        cr_expect_eq(set(path, "user.kvfs.priority", value), EINVAL, "'%s'", value);
+        cr_expect_eq(put_xattr(path, "user.kvfs.priority", value), EINVAL, "'%s'", value);
     cr_expect_eq(get(path, "user.kvfs.priority"), "normal");
-    cr_expect_eq(set(path, "user.kvfs.evict", "everything"), EINVAL);
-    cr_expect_eq(set(path, "user.kvfs.prefetch", "hbm"), EINVAL);
-    cr_expect_eq(set(mounted->path(), "user.kvfs.evict", "all"), EPERM);
+    cr_expect_eq(put_xattr(path, "user.kvfs.evict", "everything"), EINVAL);
+    cr_expect_eq(put_xattr(path, "user.kvfs.prefetch", "hbm"), EINVAL);
+    cr_expect_eq(put_xattr(mounted->path(), "user.kvfs.evict", "all"), EPERM);
     cr_expect_eq(::removexattr(path.c_str(), "user.kvfs.ttl"), 0);
     cr_expect_eq(get(path, "user.kvfs.ttl"), "0");
     const std::string said = kvfs_says({"ttl", "never", path}, 2);

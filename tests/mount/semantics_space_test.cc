@@ -23,11 +23,6 @@ constexpr std::size_t kMiB = 1 << 20;
 
 std::string numbered(int i) { return mounted->path("f" + std::to_string(i)); }
 
-bool exists(const std::string& path) {
-    struct stat st {};
-    return ::stat(path.c_str(), &st) == 0;
-}
-
 /// Numbers of the files that are there, each of which must read as it was written.
 std::vector<int> verify(int files, std::size_t size) {
     std::vector<int> there;

@@ -251,11 +251,20 @@ std::uint64_t inode_of(const std::string& path) {
     return st.st_ino;
 }
 
+bool exists(const std::string& path) {
+    struct stat st {};
+    return ::lstat(path.c_str(), &st) == 0;
+}
+
 std::string xattr_of(const std::string& path, const std::string& name) {
     std::string value(1 << 16, '\0');
     const ssize_t n = ::lgetxattr(path.c_str(), name.c_str(), value.data(), value.size());
     value.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
     return value;
+}
+
+int put_xattr(const std::string& path, const char* name, const std::string& value) {
+    return ::setxattr(path.c_str(), name, value.data(), value.size(), 0) == 0 ? 0 : errno;
 }
 
 void await_spilled(const std::string& path) {

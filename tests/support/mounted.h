@@ -75,8 +75,12 @@ void write_file(const std::string& path, std::string_view bytes);
 std::string read_file(const std::string& path);
 std::vector<std::string> list_names(const std::string& directory);
 std::uint64_t inode_of(const std::string& path);
+/// Whether the name is there; a symlink is, wherever it leads.
+bool exists(const std::string& path);
 /// Value of the xattr; "" and errno when there is none.
 std::string xattr_of(const std::string& path, const std::string& name);
+/// 0, or the errno.
+int put_xattr(const std::string& path, const char* name, const std::string& value);
 /// Waits until the file is whole on SSD (write-behind has done its work).
 void await_spilled(const std::string& path);
 /// Waits until `holds()`; fails after ten seconds. For what happens behind the caller's back.
