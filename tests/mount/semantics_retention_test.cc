@@ -46,8 +46,8 @@ Test(semantics_retention, L1_a_file_goes_when_it_was_not_used_for_its_time) {
     cr_expect_eq(get(directory + "/kept", "user.kvfs.ttl"), "2");
     cr_expect_eq(put_xattr(directory + "/kept", "user.kvfs.ttl", "0"), 0);
     const int fd = ::open((directory + "/open").c_str(), O_RDONLY);
-    cr_expect(eventually([&] { return !exists(directory + "/idle"); }));
-    cr_expect(eventually([&] { return !exists(directory + "/empty"); }));
+    cr_expect(is_gone(directory + "/idle"));
+    cr_expect(is_gone(directory + "/empty"));
     cr_expect(exists(directory + "/open"), "what is open stays");
     ::close(fd);
     cr_expect(exists(directory + "/kept"));
@@ -65,7 +65,7 @@ Test(semantics_retention, L1_use_and_a_restart_leave_a_time_to_live_as_it_is) {
         ::sleep(1);
         cr_expect(read_file(path) == pattern(kMiB, 1), "%d s after it was written", i);
     }
-    cr_expect(eventually([&] { return !exists(path); }));
+    cr_expect(is_gone(path));
 }
 
 Test(semantics_retention, L2_files_of_low_priority_go_first_and_of_high_priority_last,
@@ -106,7 +106,7 @@ Test(semantics_retention, L3_evict_drops_a_file_or_takes_it_out_of_DRAM) {
     cr_expect(said.find("open, pinned or being moved") != said.npos, "%s", said.c_str());
     ::close(fd);
     cr_expect(eventually([&] { return put_xattr(path, "user.kvfs.evict", "all") == 0; }));
-    cr_expect(!exists(path));
+    cr_expect(is_gone(path));
 }
 
 Test(semantics_retention, L3_evict_spares_what_is_pinned) {
@@ -116,7 +116,7 @@ Test(semantics_retention, L3_evict_spares_what_is_pinned) {
     cr_expect_eq(put_xattr(path, "user.kvfs.evict", "all"), EBUSY);
     kvfs_says({"unpin", path}, 0);
     cr_expect(eventually([&] { return put_xattr(path, "user.kvfs.evict", "all") == 0; }));
-    cr_expect(!exists(path));
+    cr_expect(is_gone(path));
 }
 
 Test(semantics_retention, L4_prefetch_brings_a_file_into_DRAM) {

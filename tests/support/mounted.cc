@@ -256,6 +256,10 @@ bool exists(const std::string& path) {
     return ::lstat(path.c_str(), &st) == 0;
 }
 
+bool is_gone(const std::string& path) {
+    return eventually([&] { return !exists(path); });
+}
+
 std::string xattr_of(const std::string& path, const std::string& name) {
     std::string value(1 << 16, '\0');
     const ssize_t n = ::lgetxattr(path.c_str(), name.c_str(), value.data(), value.size());

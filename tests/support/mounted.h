@@ -77,6 +77,8 @@ std::vector<std::string> list_names(const std::string& directory);
 std::uint64_t inode_of(const std::string& path);
 /// Whether the name is there; a symlink is, wherever it leads.
 bool exists(const std::string& path);
+/// Whether an evicted file's name goes. The kernel forgets it only a moment after the bytes went.
+bool is_gone(const std::string& path);
 /// Value of the xattr; "" and errno when there is none.
 std::string xattr_of(const std::string& path, const std::string& name);
 /// 0, or the errno.
