@@ -20,6 +20,7 @@
 #include "fs/base/crc32c.h"
 #include "fs/base/fd.h"
 #include "fs/store/label.h"
+#include "fs/store/ssd_directory.h"
 
 namespace kvfs {
 namespace {
@@ -88,7 +89,9 @@ std::string ObjectFiles::path_beside(ObjectId id, const std::string& name) const
 }
 
 std::string ObjectFiles::temporary_path(ObjectId id) {
-    return directory_ + "/tmp/" + hex(id, kIdDigits) + "." + std::to_string(temporaries_++);
+    const std::uint64_t number = temporaries_++;
+    return tmp_part(directory_, number % kTmpParts) + "/" + hex(id, kIdDigits) + "." +
+           std::to_string(number);
 }
 
 Status ObjectFiles::make_directories(ObjectId id) const {

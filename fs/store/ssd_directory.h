@@ -7,6 +7,13 @@
 
 namespace kvfs {
 
+/// New files are made in tmp/00 to tmp/3f by turns, since a file system places them by their
+/// directory. With all of them in one, ext4 looked through thousands of inodes for each: it leaves
+/// those alone that were removed in the last five seconds, and a full store removes as it writes.
+constexpr unsigned kTmpParts = 64;
+/// `number` is below kTmpParts.
+std::string tmp_part(const std::string& directory, unsigned number);
+
 /// The directory of an SSD store, ready for use and locked against other daemons.
 struct SsdDirectory {
     std::string path;  ///< absolute
