@@ -172,6 +172,11 @@ class Daemon {
         const auto parent = files_->xattr(ino, "user.kvfs.parent");
         return parent ? *parent : "";
     }
+    bool exists(const std::string& name) {
+        const Ino parent = must(files_->lookup(kRootIno, "v")).inode.ino;
+        return files_->lookup(parent, name).ok();
+    }
+    /// Empty when there is no such file. Ends the test when the file is lost while it is read.
     std::vector<std::byte> read(const std::string& name) {
         const Ino parent = must(files_->lookup(kRootIno, "v")).inode.ino;
         auto found = files_->lookup(parent, name);
