@@ -128,6 +128,7 @@ DeviceTest(gpumap_fill, a_corrupt_chunk_fails_what_has_not_landed_and_never_reac
     daemon.faulty().hang();
     Load load(client, "v/a", bytes.size());
     cr_assert(daemon.faulty().wait_for_pending(6, deadline_after(std::chrono::seconds(10))));
+    gm_file_close(client.open("v/a"));  // answered after the lease: until then it would be refused
     daemon.faulty().set_faults({.read_flips_a_bit = 1});  // of those that are still to be asked for
 
     daemon.faulty().release();
