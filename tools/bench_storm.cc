@@ -62,7 +62,7 @@ void measure_storm(Bench& bench) {
             return read();
         },
         [&] {
-            // What the writer wrote last is still on its way to SSD; it takes a tenth of this.
+            // What the writer wrote last is still on its way to SSD.
             std::this_thread::sleep_for(std::chrono::milliseconds(500));
             return read();
         });

@@ -17,7 +17,6 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
-#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -191,8 +190,7 @@ Result<Identity> read_identity(const std::string& directory) {
 }  // namespace
 
 std::string tmp_part(const std::string& directory, unsigned number) {
-    constexpr std::string_view kDigits = "0123456789abcdef";
-    return directory + "/tmp/" + kDigits[number / 16] + kDigits[number % 16];
+    return directory + "/tmp/" + std::to_string(number);
 }
 
 Result<SsdDirectory> open_ssd_directory(const std::string& wanted, std::uint64_t quota_bytes) {

@@ -7,7 +7,7 @@
 
 namespace kvfs {
 
-/// New files are made in tmp/00 to tmp/3f by turns, since a file system places them by their
+/// New files are made in tmp/0 to tmp/63 by turns, since a file system places them by their
 /// directory. With all of them in one, ext4 looked through thousands of inodes for each: it leaves
 /// those alone that were removed in the last five seconds, and a full store removes as it writes.
 constexpr unsigned kTmpParts = 64;

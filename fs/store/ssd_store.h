@@ -15,7 +15,7 @@ namespace kvfs {
 ///     DIR/draining               there while the store is being drained
 ///     DIR/objects/hh/hh/<id>     exactly the file's bytes; <id>: 16 hex digits; hh/hh: the two
 ///                                bytes before its last one, so that 256 files share a directory
-///     DIR/tmp/hh/                being written, or to be unlinked; emptied at start
+///     DIR/tmp/<0 to 63>/         being written, or to be unlinked; emptied at start
 ///
 /// An object's label is its xattr user.kvfs (JSON; an administrator can read it with getfattr). One
 /// that is too long for an xattr is a file beside the object, <id>.<its CRC32C>, that the xattr
