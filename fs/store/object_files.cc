@@ -180,7 +180,9 @@ Result<std::string> ObjectFiles::take_away(ObjectId id) {
     MutexLock lock(mutex_of(id));
     const std::string label_file = label_file_of(path);
     if (::rename(path.c_str(), temporary.c_str()) != 0) {
-        if (errno != ENOENT) return errno_error("rename " + path);
+        // There was none, or somebody has removed that part of tmp/: then it goes from here.
+        if (errno != ENOENT || (::unlink(path.c_str()) != 0 && errno != ENOENT))
+            return errno_error("removing " + path);
         temporary.clear();
     }
     drop_label_file(id, label_file);

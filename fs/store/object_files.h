@@ -31,7 +31,7 @@ class ObjectFiles {
     Status publish(const std::string& temporary, ObjectId id, const ObjectLabel& label);
     Status relabel(ObjectId id, const ObjectLabel& label);
     /// The object is gone; its file is now in tmp/ under the name that is returned, to be unlinked.
-    /// Empty: there was none.
+    /// Empty: there is nothing left to unlink.
     Result<std::string> take_away(ObjectId id);
     Status scan(const std::function<bool(ObjectId, const ObjectLabel&)>& visit) const;
     /// What lies in objects/ and tmp/ and is neither an object nor a label file that one names.

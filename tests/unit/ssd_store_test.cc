@@ -143,6 +143,19 @@ Test(ssd_store, what_a_dead_daemon_left_in_tmp_goes_at_start) {
     cr_expect(scan_all(*store).empty());
 }
 
+Test(ssd_store, an_object_is_removed_though_tmp_was_emptied_by_hand) {
+    const std::string directory = make_temp_dir();
+    const auto store = open_store(directory);
+    const Mapping bytes = patterned(5000, 7);
+    cr_assert(put_now(*store, kId, bytes.bytes().first(5000)).ok());
+    filesystem::remove_all(directory + "/tmp");
+
+    cr_expect(store->remove(kId).ok());
+
+    cr_expect(!filesystem::exists(directory + kObject));
+    cr_expect(store->remove(kId).ok(), "a second time");
+}
+
 Test(ssd_store, a_directory_of_another_format_is_left_alone) {
     const std::string directory = make_temp_dir();
     open_store(directory);
